@@ -1,0 +1,82 @@
+"""The checked graph: what ``pipeline.py`` makes of a pipeline file and executors run. Plain data, picklable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mmstream.core import Operator, Place, Source
+
+Overflow = Literal["block", "drop_oldest", "drop_newest"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A bounded connection; its queue exists where it crosses a thread or an actor, once per session."""
+
+    source: str
+    target: str
+    carries: tuple[type, ...]  # payload classes: what the source emits and the target accepts
+    capacity: int  # packets
+    overflow: Overflow
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}->{self.target}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator or source of the graph, not yet built."""
+
+    name: str
+    use: str  # "operators.audio:LogMel"
+    kind: type[Operator[Any]] | type[Source]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False  # a source that may be missing: the session goes on without it
+    max_skew_s: float | None = None  # several inputs: how long one may wait for another, media seconds; None: ever
+    line: int = 0
+
+    @property
+    def is_source(self) -> bool:
+        return issubclass(self.kind, Source)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How a worker gathers packets of several sessions for a ``BatchOperator``."""
+
+    max_size: int  # packets
+    max_wait_s: float
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Nodes that share a thread (local) or an actor (Ray)."""
+
+    name: str
+    nodes: tuple[str, ...]
+    place: Place = "worker"
+    resources: Mapping[str, float] = field(default_factory=dict)  # Ray's names: CPU, GPU, memory, custom ones
+    replicas: int = 1
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order, edges, and the worker of every node. Checked: executors trust it."""
+
+    path: str  # the file it came from, for messages
+    nodes: Mapping[str, Node]
+    edges: tuple[Edge, ...]
+    workers: Mapping[str, WorkerSpec]
+
+    def inputs(self, node: str) -> tuple[Edge, ...]:
+        return tuple(edge for edge in self.edges if edge.target == node)
+
+    def outputs(self, node: str) -> tuple[Edge, ...]:
+        return tuple(edge for edge in self.edges if edge.source == node)
+
+    def worker_of(self, node: str) -> WorkerSpec:
+        return next(worker for worker in self.workers.values() if node in worker.nodes)

@@ -1,0 +1,134 @@
+"""The payloads that packets carry. A new payload needs a reason: these few serve every operator.
+
+``contiguous`` says that packets of this payload follow one another without overlap, so that one packet's end is
+a promise about the next one's start; a text payload is shown again and again from the same start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Medium = Literal["audio", "video"]
+
+UNSPACED_LANGUAGES = frozenset({"ja", "zh", "yue", "th", "lo", "my"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioChunk:
+    """Samples of one stretch of sound."""
+
+    medium: ClassVar[Medium] = "audio"
+    contiguous: ClassVar[bool] = True
+
+    samples: NDArray[np.float32]  # (time, channel), in -1..1
+    sample_rate: int  # Hz
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Speech:
+    """Samples inside one utterance, found by voice activity detection: mono, one utterance after another."""
+
+    medium: ClassVar[Medium] = "audio"
+    contiguous: ClassVar[bool] = True
+
+    samples: NDArray[np.float32]  # (time,), in -1..1; may be empty when ``last``
+    sample_rate: int  # Hz
+    last: bool  # the utterance ends with this packet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoFrame:
+    """One picture."""
+
+    medium: ClassVar[Medium] = "video"
+    contiguous: ClassVar[bool] = True
+
+    pixels: NDArray[np.uint8]  # (height, width, 3), RGB, upright
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """A run of feature vectors, one per step."""
+
+    contiguous: ClassVar[bool] = True
+
+    values: NDArray[np.float32]  # (time, feature)
+    rate_hz: float  # steps per second
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word."""
+
+    text: str
+    start: float  # media seconds
+    end: float  # media seconds
+    confidence: float | None = None  # 0..1; None where the recogniser gives none
+    video: float = 0.0  # 0..1: how far video contributed
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What a decoder believes the utterance holds so far; each one replaces the one before it."""
+
+    contiguous: ClassVar[bool] = False
+
+    words: tuple[Word, ...]
+    final: bool  # the utterance has ended; the next hypothesis belongs to the next utterance
+    language: str | None = None  # BCP-47
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """An utterance as shown: ``stable`` words never change, ``unstable`` ones may; ``final`` ends the utterance.
+
+    (session, ``index``) names the utterance; a later caption with the same index replaces the earlier one and
+    begins with all its stable words.
+    """
+
+    contiguous: ClassVar[bool] = False
+
+    index: int
+    stable: tuple[Word, ...]
+    unstable: tuple[Word, ...]
+    final: bool
+    language: str | None = None  # BCP-47
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return self.stable + self.unstable
+
+    @property
+    def text(self) -> str:
+        return join_words(self.words, self.language)
+
+
+def join_words(words: Iterable[Word], language: str | None = None) -> str:
+    """The words as running text; languages written without spaces get none."""
+    return ("" if language in UNSPACED_LANGUAGES else " ").join(word.text for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Media that was lost between the packet's ``start`` and ``end``. It travels every edge of its medium."""
+
+    medium: Medium
+    reason: str  # one line, for people
+
+
+def passes(payload: Any, carries: tuple[type, ...]) -> bool:
+    """Whether an edge that carries payloads of the types ``carries`` takes ``payload``.
+
+    A gap goes wherever its medium goes, and into everything that is made of it.
+    """
+    if isinstance(payload, carries):
+        return True
+    if not isinstance(payload, Gap):
+        return False
+    media = {getattr(kind, "medium", None) for kind in carries}
+    return payload.medium in media or None in media
