@@ -1,0 +1,46 @@
+"""Executors run a checked graph: ``local`` in threads, ``ray`` in actors. Same graph, same worker code, same output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from mmstream.clock import SYSTEM_CLOCK, Clock
+from mmstream.executors.ledger import Result
+from mmstream.graph import Graph
+
+ExecutorName = Literal["local", "ray"]
+Arguments = Mapping[str, Mapping[str, Any]]  # node -> constructor arguments over those of the file
+
+
+class Executor(Protocol):
+    """What every command asks of an executor. Thread-safe."""
+
+    def start(self) -> None:
+        """Build every worker, models included. Raises the first fault."""
+
+    def open(self, session: str, arguments: Arguments | None = None) -> None:
+        """Pin a session to one replica of each worker and start its sources, with their ``arguments``."""
+
+    def wait(self, timeout_s: float | None = None) -> Result | None:
+        """The next session that has ended, or None after ``timeout_s``."""
+
+    def stop(self, session: str) -> None:
+        """End the session's sources; its last words still come out, and ``wait`` tells when they have."""
+
+    def abort(self, session: str) -> None:
+        """Give the session up: nothing more comes out, nothing half-written stays."""
+
+    def close(self) -> None:
+        """Stop every worker and release what they hold. Sessions still open are aborted."""
+
+
+def make(name: ExecutorName, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> Executor:
+    """The executor of that name; Ray is imported only where it is asked for."""
+    if name == "local":
+        from mmstream.executors.local import LocalExecutor
+
+        return LocalExecutor(graph, clock)
+    from mmstream.executors.ray import RayExecutor
+
+    return RayExecutor(graph, clock)

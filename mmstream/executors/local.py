@@ -1,0 +1,90 @@
+"""Everything in this process: one thread for each worker replica, one for each source."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from mmstream.clock import SYSTEM_CLOCK, Clock
+from mmstream.core import MmstreamError, Packet
+from mmstream.executors.ledger import Ledger, Replica, Result
+from mmstream.graph import Edge, Graph
+from mmstream.worker import Worker
+
+JOIN_TIMEOUT_S = 5.0
+
+
+class LocalExecutor:
+    """Runs a graph in threads. A full queue makes the thread before it wait: that is the backpressure."""
+
+    def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._graph = graph
+        self._ledger = Ledger(graph.workers, self._give_up)
+        self._home = {node: spec.name for spec in graph.workers.values() for node in spec.nodes}
+        self._workers: dict[Replica, Worker] = {
+            (name, number): Worker(graph, spec, self._deliver, self._ledger.report, clock)
+            for name, spec in graph.workers.items()
+            for number in range(spec.replicas)
+        }
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        faults: list[MmstreamError] = []
+        built = threading.Barrier(len(self._workers) + 1)
+
+        def live(worker: Worker) -> None:
+            try:
+                worker.build()
+            except MmstreamError as error:
+                faults.append(error)
+                built.wait()
+                return
+            built.wait()
+            worker.run()
+
+        for (name, number), worker in self._workers.items():
+            thread = threading.Thread(target=live, args=(worker,), name=f"mmstream-{name}-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        built.wait()
+        if faults:
+            self.close()
+            raise faults[0]
+
+    def open(self, session: str, arguments: dict[str, dict[str, Any]] | None = None) -> None:
+        workers = [self._workers[replica] for replica in self._ledger.pin(session).values()]
+        for worker in workers:
+            worker.open(session)
+        for worker in workers:
+            worker.start(session, arguments)
+
+    def wait(self, timeout_s: float | None = None) -> Result | None:
+        return self._ledger.wait(timeout_s)
+
+    def stop(self, session: str) -> None:
+        for worker in self._workers_of(session):
+            worker.stop(session)
+
+    def abort(self, session: str) -> None:
+        self._give_up(session, MmstreamError(f"session {session!r} was aborted"))
+
+    def close(self) -> None:
+        for session in self._ledger.sessions():
+            self.abort(session)
+        for worker in self._workers.values():
+            worker.close()
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+
+    def _workers_of(self, session: str) -> list[Worker]:
+        replicas = [self._ledger.replica(session, name) for name in self._graph.workers]
+        return [self._workers[replica] for replica in replicas if replica is not None]
+
+    def _give_up(self, session: str, error: MmstreamError) -> None:
+        for worker in self._workers_of(session):
+            worker.abort(session, error)
+
+    def _deliver(self, edge: Edge, packet: Packet[Any]) -> None:
+        replica = self._ledger.replica(packet.session, self._home[edge.target])
+        if replica is not None:
+            self._workers[replica].inbox.put(edge.name, packet)

@@ -1,0 +1,363 @@
+"""The loop around the nodes of one worker: the same code in a thread (local) and in an actor (Ray).
+
+One thread runs all operators of a worker. A node whose only input is a node of the same worker is called directly;
+every other node has lanes in the worker's inbox. Sources run in threads of their own and feed lanes (``feed.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmstream.clock import SYSTEM_CLOCK, Clock
+from mmstream.core import BatchOperator, End, MmstreamError, Operator, Packet, Source, Watermark
+from mmstream.feed import Feed
+from mmstream.graph import Edge, Graph, Node, WorkerSpec
+from mmstream.inbox import Inbox, Item, LaneReport, promise
+from mmstream.media import Gap, passes
+
+log = logging.getLogger(__name__)
+
+WATERMARK_STEP_S = 0.1  # media seconds by which a watermark must advance before it is worth a packet
+
+Deliver = Callable[[Edge, Packet[Any]], None]  # hands a packet to another worker; may wait
+
+
+class OperatorError(MmstreamError):
+    """A fault inside a node, with its place. Picklable, so it crosses actors as it is."""
+
+    def __init__(self, node: str, use: str, session: str, media_time: float, cause: str) -> None:
+        super().__init__(node, use, session, media_time, cause)
+        self.node = node
+        self.use = use
+        self.session = session
+        self.media_time = media_time  # seconds
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.use}), session {self.session!r}, at {self.media_time:.3f} s: {self.cause}"
+
+    @classmethod
+    def of(cls, node: Node, session: str, media_time: float, error: BaseException) -> OperatorError:
+        """The fault ``error``, raised in ``node``; an error that explains itself keeps its words."""
+        if isinstance(error, OperatorError):
+            return error
+        cause = str(error) if isinstance(error, MmstreamError) else f"{type(error).__name__}: {error}"
+        return cls(node.name, node.use, session, media_time, cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session ended in one worker."""
+
+    session: str
+    worker: str
+    error: MmstreamError | None
+    lanes: tuple[LaneReport, ...]
+
+
+@dataclass(eq=False)
+class _Session:
+    """What a worker remembers of one session."""
+
+    name: str
+    states: dict[str, Any] = field(default_factory=dict)  # by operator
+    feeds: list[Feed] = field(default_factory=list)
+    running: set[str] = field(default_factory=set)  # nodes that have not ended
+    told: dict[str, float] = field(default_factory=dict)  # node -> watermark last sent, media seconds
+
+
+class Worker:
+    """Runs the nodes of one worker for many sessions. ``run`` belongs to one thread; the rest is thread-safe.
+
+    ``deliver`` hands on what leaves the worker and may wait for room; ``report`` hears once of every session's end.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        spec: WorkerSpec,
+        deliver: Deliver,
+        report: Callable[[Outcome], None],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.spec = spec
+        self._graph = graph
+        self._deliver = deliver
+        self._report = report
+        self._clock = clock
+        self._nodes = {name: graph.nodes[name] for name in graph.nodes if name in spec.nodes}
+        self._outputs = {name: graph.outputs(name) for name in self._nodes}
+        self._operators: dict[str, Operator[Any]] = {}
+        self._queued = {name for name in self._nodes if self._is_queued(name)}
+        self._timed = {name for name in self._nodes if _feeds_a_join(graph, name)}
+        self._sessions: dict[str, _Session] = {}
+        self._lock = threading.Lock()
+        self.inbox = Inbox((graph.nodes[name], graph.inputs(name)) for name in sorted(self._queued))
+
+    def _is_queued(self, name: str) -> bool:
+        """Whether a node has lanes, rather than being called by the one node before it."""
+        inputs = self._graph.inputs(name)
+        if not inputs:
+            return False
+        node = self._nodes[name]
+        shared = self.spec.batch is not None and issubclass(node.kind, BatchOperator)
+        return shared or len(inputs) > 1 or self._comes_from_outside(inputs[0])
+
+    def _comes_from_outside(self, edge: Edge) -> bool:
+        return edge.source not in self._nodes or self._nodes[edge.source].is_source
+
+    def build(self) -> None:
+        """Build every operator, models included. Call it in the thread that calls ``run``, before it.
+
+        Raises:
+            OperatorError: a constructor failed.
+        """
+        for name, node in self._nodes.items():
+            if issubclass(node.kind, Source):
+                continue
+            try:
+                operator = node.kind(**node.arguments)
+            except Exception as error:
+                raise OperatorError.of(node, "", 0.0, error) from error
+            operator.clock = self._clock
+            self._operators[name] = operator
+
+    # Sessions: called from any thread.
+
+    def open(self, session: str) -> None:
+        """Make a session's lanes and states. Nothing flows before ``start``."""
+        record = _Session(session, running=set(self._nodes))
+        with self._lock:
+            self._sessions[session] = record
+        self.inbox.open(session)
+        self.inbox.call(lambda: self._open_states(record))
+
+    def start(self, session: str, arguments: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Start the session's sources, with ``arguments`` (node -> constructor arguments) over those of the file."""
+        record = self._sessions.get(session)
+        if record is None:
+            return
+        for name, node in self._nodes.items():
+            if node.is_source:
+                given = {**node.arguments, **(arguments or {}).get(name, {})}
+                edges = self._outputs[name]
+                record.feeds.append(Feed(node, given, session, edges, self._send, self._feed_ended, self._clock))
+        for feed in tuple(record.feeds):
+            feed.start()
+
+    def stop(self, session: str) -> None:
+        """End the session's sources soon; what they gave until now still comes out at the sinks."""
+        record = self._sessions.get(session)
+        for feed in tuple(record.feeds) if record else ():
+            feed.stop()
+
+    def abort(self, session: str, error: MmstreamError) -> None:
+        """Give the session up: nothing more comes out, nothing half-written stays."""
+        self.stop(session)
+        record = self._sessions.get(session)
+        if record is not None:
+            self.inbox.call(lambda: self._finish(record, error))
+
+    def close(self) -> None:
+        """Let ``run`` return once it has done what it is at."""
+        for session in tuple(self._sessions):
+            self.stop(session)
+        self.inbox.close()
+
+    # The loop: everything below runs in the worker's thread, but for _send and _feed_ended.
+
+    def run(self) -> None:
+        """Work until ``close``. A fault outside any node ends every session of the worker, and the worker."""
+        try:
+            while (item := self.inbox.take()) is not None:
+                if isinstance(item, Item):
+                    self._handle(item)
+                else:
+                    item()
+        except Exception as error:
+            fault = MmstreamError(f"worker {self.spec.name!r} failed: {type(error).__name__}: {error}")
+            for session in tuple(self._sessions):
+                self._report(Outcome(session, self.spec.name, fault, self.inbox.close_session(session)))
+            raise
+        finally:
+            for operator in self._operators.values():
+                operator.close()
+
+    def _open_states(self, record: _Session) -> None:
+        for name, operator in self._operators.items():
+            with _Blame(self, record, name, 0.0):
+                record.states[name] = operator.open(record.name)
+
+    def _handle(self, item: Item) -> None:
+        record = self._sessions.get(item.packet.session)
+        if record is None:
+            return
+        operator = self._operators[item.node]
+        if isinstance(item.packet.data, (End, Watermark, Gap)):
+            self._accept(record, item.node, item.packet, item.reached)
+        elif isinstance(operator, BatchOperator) and self.spec.batch is not None:
+            self._share(operator, item)
+        else:
+            self._accept(record, item.node, item.packet, item.reached)
+
+    def _share(self, operator: BatchOperator[Any], first: Item) -> None:
+        """One call for the packets that several sessions have ready; control packets end the gathering."""
+        assert self.spec.batch is not None
+        deadline = time.monotonic() + self.spec.batch.max_wait_s if self.spec.batch.max_wait_s > 0 else None
+        items: dict[str, Item] = {first.packet.session: first}
+        after: list[Item] = []
+        while len(items) < self.spec.batch.max_size:
+            item = self.inbox.take_more(first.node, items.keys() | {i.packet.session for i in after}, deadline)
+            if item is None:
+                break
+            if isinstance(item.packet.data, (End, Watermark, Gap)):
+                after.append(item)
+            elif item.packet.session in self._sessions:
+                items[item.packet.session] = item
+        self._run_batch(operator, first.node, list(items.values()))
+        for item in after:
+            self._handle(item)
+
+    def _run_batch(self, operator: BatchOperator[Any], node: str, items: list[Item]) -> None:
+        records = [self._sessions[item.packet.session] for item in items]
+        states = [record.states[node] for record in records]
+        try:
+            results = [list(given) for given in operator.process_batch([item.packet for item in items], states)]
+            if len(results) != len(items):
+                raise ValueError(f"process_batch gave {len(results)} results for {len(items)} packets")
+        except Exception as error:  # noqa: BLE001 - it becomes the error of every session in the batch
+            for record, item in zip(records, items, strict=True):
+                self._fail(record, OperatorError.of(self._nodes[node], record.name, item.packet.start, error))
+            return
+        for record, item, given in zip(records, items, results, strict=True):
+            self._emit(record, node, given, item.packet)
+            self._tell(record, node, item.packet, item.reached)
+
+    def _accept(self, record: _Session, name: str, packet: Packet[Any], reached: float) -> None:
+        """Take one packet into a node and everything that comes of it down the chain."""
+        operator = self._operators[name]
+        with _Blame(self, record, name, packet.start):
+            if isinstance(packet.data, End):
+                self._emit(record, name, operator.flush(record.states[name]), packet)
+                self._end(record, name, packet)
+                return
+            if isinstance(packet.data, Gap) and Gap not in operator.accepts:
+                self._emit(record, name, operator.flush(record.states[name]), packet)
+                record.states[name] = operator.open(record.name)
+                self._emit(record, name, [packet], packet)
+            elif not isinstance(packet.data, Watermark):
+                self._emit(record, name, operator.process(packet, record.states[name]), packet)
+            self._tell(record, name, packet, reached)
+
+    def _emit(self, record: _Session, name: str, given: Iterable[Packet[Any]], cause: Packet[Any]) -> None:
+        """Send on what a node gives; ``given`` is usually a generator, so the node's own faults surface here."""
+        packets: Iterator[Packet[Any]] = iter(given)
+        while record.name in self._sessions:
+            with _Blame(self, record, name, cause.start):
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                for edge in self._outputs[name]:
+                    if passes(packet.data, edge.carries):
+                        self._pass_on(record, edge, packet)
+
+    def _pass_on(self, record: _Session, edge: Edge, packet: Packet[Any]) -> None:
+        if edge.target not in self._nodes:
+            self._deliver(edge, packet)
+        elif edge.target not in self._queued:
+            self._accept(record, edge.target, packet, promise(packet))
+        else:
+            while self.inbox.room(edge.name, record.name) == 0:  # this thread is the one that would make room
+                item = self.inbox.take_for(edge.target, record.name)
+                if item is None:
+                    break
+                self._handle(item)
+            self.inbox.put(edge.name, packet)
+
+    def _tell(self, record: _Session, name: str, packet: Packet[Any], reached: float) -> None:
+        """Pass the node's watermark on, where a join further down waits for it."""
+        if name not in self._timed or record.name not in self._sessions:
+            return
+        promised = self._operators[name].watermark(record.states[name], reached)
+        if promised < record.told.get(name, 0.0) + WATERMARK_STEP_S or promised == float("inf"):
+            return
+        record.told[name] = promised
+        mark = packet.derive(Watermark(), start=promised, end=promised)
+        for edge in self._outputs[name]:
+            self._pass_on(record, edge, mark)
+
+    def _end(self, record: _Session, name: str, packet: Packet[Any]) -> None:
+        """The node has nothing more to give: tell those after it, and the session's owner when it was the last."""
+        if record.name not in self._sessions:
+            return
+        for edge in self._outputs[name]:
+            self._pass_on(record, edge, packet.derive(End()))
+        self._node_ended(record, name)
+
+    def _fail(self, record: _Session, error: MmstreamError) -> None:
+        for feed in record.feeds:
+            feed.stop()
+        self._finish(record, error)
+
+    def _node_ended(self, record: _Session, name: str) -> None:
+        record.running.discard(name)
+        if not record.running:
+            self._finish(record, None)
+
+    def _finish(self, record: _Session, error: MmstreamError | None) -> None:
+        with self._lock:
+            if self._sessions.pop(record.name, None) is None:
+                return
+        if error is not None:
+            for name, state in record.states.items():
+                self._operators[name].discard(state)
+        self._report(Outcome(record.name, self.spec.name, error, self.inbox.close_session(record.name)))
+
+    # Called from the sources' threads.
+
+    def _send(self, edge: Edge, packet: Packet[Any]) -> bool:
+        """Queue a source's packet here or with its worker; False when the session is gone."""
+        if edge.target in self._nodes:
+            return self.inbox.put(edge.name, packet)
+        if packet.session not in self._sessions:
+            return False
+        self._deliver(edge, packet)
+        return True
+
+    def _feed_ended(self, feed: Feed, error: BaseException | None) -> None:
+        record = self._sessions.get(feed.session)
+        if record is None:
+            return
+        if error is None:
+            self.inbox.call(lambda: self._node_ended(record, feed.node.name))
+        else:
+            fault = OperatorError.of(feed.node, feed.session, feed.reached, error)
+            self.inbox.call(lambda: self._fail(record, fault))
+
+
+class _Blame:
+    """Turns an exception raised while a node worked into the failure of its session, named after the node."""
+
+    def __init__(self, worker: Worker, record: _Session, node: str, media_time: float) -> None:
+        self._worker, self._record, self._node, self._media_time = worker, record, node, media_time
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        node = self._worker._nodes[self._node]
+        log.debug("session %s failed", self._record.name, exc_info=error)
+        self._worker._fail(self._record, OperatorError.of(node, self._record.name, self._media_time, error))
+        return True
+
+
+def _feeds_a_join(graph: Graph, name: str) -> bool:
+    """Whether a node with several inputs lies anywhere after ``name``."""
+    return any(len(graph.inputs(edge.target)) > 1 or _feeds_a_join(graph, edge.target) for edge in graph.outputs(name))
