@@ -2,12 +2,13 @@
 
 A node with several inputs gets their packets in one order of media time, whatever order they arrived in. A packet
 waits until every other input has said that nothing earlier will still come (its watermark), so file runs repeat
-exactly. Waiting is bounded twice: by the node's ``max_skew_s``, and by the lane's capacity, since a full lane never
-waits for a silent one.
+exactly. Waiting is bounded: by the node's ``max_skew_s``; on edges that drop, by the lane's capacity; and on edges that
+block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -17,113 +18,13 @@ from typing import Any
 
 from mmstream.core import End, Packet, Watermark
 from mmstream.graph import Edge, Node
+from mmstream.lane import Lane, LaneReport
 from mmstream.media import Gap
 
+log = logging.getLogger(__name__)
+
+STALL_S = 2.0  # wall-clock seconds for which a full lane that blocks waits for a silent one
 _EVER = float("inf")
-
-
-def promise(packet: Packet[Any]) -> float:
-    """The media second before which nothing will still come on an edge, once ``packet`` has come."""
-    if isinstance(packet.data, End):
-        return _EVER
-    return packet.end if getattr(packet.data, "contiguous", False) else packet.start
-
-
-@dataclass(frozen=True, slots=True)
-class LaneReport:
-    """What one lane went through, for people and metrics."""
-
-    edge: str
-    session: str
-    capacity: int  # packets
-    peak: int  # most packets ever waiting
-    dropped: int  # packets lost to the overflow policy
-
-
-class Lane:
-    """The bounded first-in first-out queue of one edge and session. Not thread-safe: its owner locks.
-
-    What a drop policy loses comes out as one ``Gap`` at the place of the loss. ``End``, ``Watermark`` and gaps take
-    no room, so they never wait and are never lost.
-    """
-
-    def __init__(self, edge: Edge, session: str) -> None:
-        self.edge = edge
-        self.session = session
-        self.watermark = -_EVER  # nothing that starts before it will still come, media seconds
-        self.newest = -_EVER  # latest media second that has arrived
-        self.peak = 0
-        self.dropped = 0
-        self._queue: deque[Packet[Any]] = deque()
-        self._waiting = 0  # packets that count against the capacity
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    @property
-    def room(self) -> int:
-        """How many more packets fit."""
-        return max(0, self.edge.capacity - self._waiting)
-
-    @property
-    def accepts_more(self) -> bool:
-        """Whether ``put`` may be called: a full lane that blocks makes its sender wait."""
-        return self.room > 0 or self.edge.overflow != "block"
-
-    @property
-    def head(self) -> Packet[Any] | None:
-        return self._queue[0] if self._queue else None
-
-    @property
-    def report(self) -> LaneReport:
-        return LaneReport(self.edge.name, self.session, self.edge.capacity, self.peak, self.dropped)
-
-    def put(self, packet: Packet[Any]) -> None:
-        """Append; on a full lane the overflow policy decides what is lost."""
-        self.newest = max(self.newest, packet.end)
-        if isinstance(packet.data, (End, Watermark, Gap)):
-            self._queue.append(packet)
-            return
-        if self.room == 0:
-            if self.edge.overflow == "drop_newest":
-                self._lose(packet, at_head=False)
-                return
-            self._lose(self._take_oldest(), at_head=True)
-        self._queue.append(packet)
-        self._waiting += 1
-        self.peak = max(self.peak, self._waiting)
-
-    def take(self) -> Packet[Any]:
-        """Remove the head; the watermark moves with it."""
-        packet = self._queue.popleft()
-        if not isinstance(packet.data, (End, Watermark, Gap)):
-            self._waiting -= 1
-        self.watermark = max(self.watermark, promise(packet))
-        return packet
-
-    def _take_oldest(self) -> Packet[Any]:
-        """Remove the first packet that counts, stepping over gaps and watermarks in front of it."""
-        for index, packet in enumerate(self._queue):
-            if not isinstance(packet.data, (End, Watermark, Gap)):
-                del self._queue[index]
-                self._waiting -= 1
-                return packet
-        raise AssertionError("a full lane holds a packet")
-
-    def _lose(self, packet: Packet[Any], *, at_head: bool) -> None:
-        """Record the loss: widen the gap that is already there, or place one."""
-        self.dropped += 1
-        reason = f"{self.edge.name} was full ({self.edge.capacity} packets)"
-        gap = packet.derive(Gap(getattr(packet.data, "medium", "audio"), reason))
-        index = 0 if at_head else len(self._queue) - 1
-        neighbour = self._queue[index] if self._queue else None
-        if neighbour is not None and neighbour.data == gap.data:
-            first, last = sorted((neighbour, gap), key=lambda lost: lost.start)
-            self._queue[index] = last.derive(gap.data, start=first.start)
-        elif at_head:
-            self._queue.appendleft(gap)
-        else:
-            self._queue.append(gap)
 
 
 class _Join:
@@ -135,6 +36,7 @@ class _Join:
         self.lanes = {edge.name: Lane(edge, session) for edge in edges}
         self._max_skew_s = _EVER if node.max_skew_s is None else node.max_skew_s
         self._ended = False
+        self.stalled_at: float | None = None  # monotonic seconds since which a full lane waits for a silent one
         self._told = -_EVER  # the watermark last handed out
 
     def take(self) -> Packet[Any] | None:
@@ -144,6 +46,7 @@ class _Join:
             if lane is None:
                 return None
             packet = lane.take()
+            self.stalled_at = None
             reached = min(other.watermark for other in self.lanes.values())
             if isinstance(packet.data, End):
                 if reached == _EVER:
@@ -170,9 +73,27 @@ class _Join:
         start = best.head.start if best.head is not None else _EVER
         if all(lane.watermark >= start for lane in silent):
             return best
-        if best.room == 0 or best.newest - min(lane.watermark for lane in silent) > self._max_skew_s:
+        if best.newest - min(lane.watermark for lane in silent) > self._max_skew_s:
             return best
-        return next((lane for lane in filled if lane.room == 0), None)
+        full = [lane for lane in filled if lane.room == 0]
+        return best if full and self._waited_enough(full, silent) else None
+
+    def _waited_enough(self, full: list[Lane], silent: list[Lane]) -> bool:
+        """Whether full lanes have waited long enough for silent ones; live lanes, which lose media, never wait."""
+        if any(lane.edge.overflow != "block" for lane in full):
+            return True
+        now = time.monotonic()
+        if self.stalled_at is None:
+            self.stalled_at = now
+        if now - self.stalled_at < STALL_S:
+            return False
+        log.warning(
+            "session %s: %s is full and waits for %s; going on. A larger capacity would keep them in step",
+            self.session,
+            full[0].edge.name,
+            silent[0].edge.name,
+        )
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +116,7 @@ class Inbox:
         self._joins: dict[tuple[str, str], _Join] = {}  # by (session, node)
         self._lanes: dict[tuple[str, str], tuple[Lane, _Join]] = {}  # by (session, edge)
         self._turn: dict[_Join, None] = {}  # joins that may have a packet ready, in order of service
+        self._stalled: set[_Join] = set()  # joins to look at again after STALL_S, whatever arrives
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
 
@@ -256,10 +178,11 @@ class Inbox:
                     return self._calls.popleft()
                 if self._closed:
                     return None
+                self._look_again()
                 item = self._next(lambda join: True)
                 if item is not None:
                     return item
-                self._filled.wait()
+                self._filled.wait(STALL_S if self._stalled else None)
 
     def take_more(self, node: str, sessions: Collection[str], deadline: float | None) -> Item | None:
         """A further packet for ``node`` from a session not in ``sessions``; waits until ``deadline`` (monotonic).
@@ -285,11 +208,21 @@ class Inbox:
             del self._turn[join]
             packet = join.take()
             if packet is None:
+                if join.stalled_at is not None:
+                    self._stalled.add(join)
                 continue
             self._turn[join] = None  # to the back: other sessions come first
             self._freed.notify_all()
             return Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()))
         return None
+
+    def _look_again(self) -> None:
+        """Give joins a turn whose full lane has waited long enough, however busy other sessions are."""
+        now = time.monotonic()
+        for join in tuple(self._stalled):
+            if join.stalled_at is None or now - join.stalled_at >= STALL_S:
+                self._stalled.discard(join)
+                self._turn.setdefault(join)
 
     def close_session(self, session: str) -> tuple[LaneReport, ...]:
         """Forget a session's lanes and release whoever waits to put into them."""
@@ -298,6 +231,7 @@ class Inbox:
             for key in [key for key in self._joins if key[0] == session]:
                 join = self._joins.pop(key)
                 self._turn.pop(join, None)
+                self._stalled.discard(join)
                 for name, lane in join.lanes.items():
                     del self._lanes[session, name]
                     reports.append(lane.report)

@@ -17,13 +17,15 @@ from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import BatchOperator, End, MmstreamError, Operator, Packet, Source, Watermark
 from mmstream.feed import Feed
 from mmstream.graph import Edge, Graph, Node, WorkerSpec
-from mmstream.inbox import Inbox, Item, LaneReport, promise
+from mmstream.inbox import Inbox, Item
+from mmstream.lane import LaneReport, promise
 from mmstream.media import Gap, passes
 
 log = logging.getLogger(__name__)
 
 WATERMARK_STEP_S = 0.1  # media seconds by which a watermark must advance before it is worth a packet
 
+Arguments = Mapping[str, Mapping[str, Any]]  # node -> constructor arguments over those of the file
 Deliver = Callable[[Edge, Packet[Any]], None]  # hands a packet to another worker; may wait
 
 
@@ -137,7 +139,7 @@ class Worker:
         self.inbox.open(session)
         self.inbox.call(lambda: self._open_states(record))
 
-    def start(self, session: str, arguments: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def start(self, session: str, arguments: Arguments | None = None) -> None:
         """Start the session's sources, with ``arguments`` (node -> constructor arguments) over those of the file."""
         record = self._sessions.get(session)
         if record is None:

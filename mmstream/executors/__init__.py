@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.executors.ledger import Result
 from mmstream.graph import Graph
+from mmstream.worker import Arguments
 
 ExecutorName = Literal["local", "ray"]
-Arguments = Mapping[str, Mapping[str, Any]]  # node -> constructor arguments over those of the file
 
 
 class Executor(Protocol):

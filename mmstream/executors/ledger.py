@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mmstream.core import MmstreamError
 from mmstream.graph import WorkerSpec
-from mmstream.inbox import LaneReport
+from mmstream.lane import LaneReport
 from mmstream.worker import Outcome
 
 Replica = tuple[str, int]  # worker name, number
@@ -44,24 +44,32 @@ class Ledger:
         self._give_up = give_up  # called once for a session that failed in one worker, to end it in the others
         self._entries: dict[str, _Entry] = {}
         self._results: deque[Result] = deque()
+        self._buried: set[Replica] = set()
         self._changed = threading.Condition()
 
     def pin(self, session: str) -> dict[str, Replica]:
         """Choose a replica of every worker for a new session: worker name -> replica.
 
         Raises:
-            MmstreamError: a session of this name is open.
+            MmstreamError: a session of this name is open, or every replica of a worker is lost.
         """
         with self._changed:
             if session in self._entries:
                 raise MmstreamError(f"session {session!r} is already open")
             load = [replica for entry in self._entries.values() for replica in entry.replicas.values()]
-            replicas = {
-                name: min(((name, number) for number in range(spec.replicas)), key=load.count)
-                for name, spec in self._workers.items()
-            }
+            replicas = {}
+            for name, spec in self._workers.items():
+                living = [(name, number) for number in range(spec.replicas) if (name, number) not in self._buried]
+                if not living:
+                    raise MmstreamError(f"no replica of worker {name!r} is left to run session {session!r}")
+                replicas[name] = min(living, key=load.count)
             self._entries[session] = _Entry(replicas)
             return replicas
+
+    def bury(self, replica: Replica) -> None:
+        """Pin nothing more to a replica that is lost."""
+        with self._changed:
+            self._buried.add(replica)
 
     def replica(self, session: str, worker: str) -> Replica | None:
         """Where a session lives; None once it has ended."""

@@ -9,7 +9,7 @@ from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import MmstreamError, Packet
 from mmstream.executors.ledger import Ledger, Replica, Result
 from mmstream.graph import Edge, Graph
-from mmstream.worker import Worker
+from mmstream.worker import Arguments, Worker
 
 JOIN_TIMEOUT_S = 5.0
 
@@ -51,7 +51,7 @@ class LocalExecutor:
             self.close()
             raise faults[0]
 
-    def open(self, session: str, arguments: dict[str, dict[str, Any]] | None = None) -> None:
+    def open(self, session: str, arguments: Arguments | None = None) -> None:
         workers = [self._workers[replica] for replica in self._ledger.pin(session).values()]
         for worker in workers:
             worker.open(session)

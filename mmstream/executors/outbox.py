@@ -1,0 +1,149 @@
+"""Packets on their way to a peer: bounded lanes for each edge and session, handed out as far as the peer has room."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from mmstream.core import End, Packet, Watermark
+from mmstream.graph import Edge
+from mmstream.lane import Lane
+from mmstream.media import Gap
+
+MAX_PACKETS = 256  # in one batch
+MAX_BYTES = 4_000_000  # in one batch, by the size of arrays; a single larger packet still goes, alone
+
+LaneKey = tuple[str, str]  # edge name, session
+Batch = list[tuple[str, Packet[Any]]]  # (edge name, packet), in order within each lane
+
+
+class Outbox:
+    """Many threads put, one takes a batch at a time. Lanes appear with the first packet and leave with ``End``.
+
+    With ``credited`` a lane hands out no more packets than the peer has granted; a new lane starts with the whole
+    capacity of its edge, which is what the peer's empty lane holds.
+    """
+
+    def __init__(self, credited: bool) -> None:
+        self._credited = credited
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._credits: dict[LaneKey, int] = {}
+        self._asked = False  # the peer has been asked to say when starving lanes have room
+        self._open: set[str] = set()  # sessions that may put
+        self._closed = False
+
+    def open(self, session: str) -> None:
+        """Expect packets of a session."""
+        with self._lock:
+            self._open.add(session)
+
+    def put(self, edge: Edge, packet: Packet[Any]) -> None:
+        """Queue, waiting for room where the edge blocks; nothing happens while the session is not open."""
+        key = (edge.name, packet.session)
+        with self._lock:
+            while packet.session in self._open and not self._closed:
+                lane = self._lanes.get(key)
+                if lane is None:
+                    lane = self._lanes[key] = Lane(edge, packet.session)
+                    self._credits.setdefault(key, edge.capacity)
+                if lane.accepts_more or isinstance(packet.data, (End, Watermark, Gap)):
+                    lane.put(packet)
+                    self._changed.notify_all()
+                    return
+                self._changed.wait()
+
+    def take(self, timeout_s: float | None = None) -> tuple[Batch, tuple[LaneKey, ...]]:
+        """What may be sent now, and the lanes to ask the peer about; waits until there is one of the two.
+
+        Both are empty after ``timeout_s``, on ``wake``, and once the outbox is closed.
+        """
+        with self._lock:
+            batch, starving = self._gather()
+            if not batch and not starving and not self._closed:
+                self._changed.wait(timeout_s)
+                batch, starving = self._gather()
+            if batch:
+                self._changed.notify_all()
+            return batch, starving
+
+    def _gather(self) -> tuple[Batch, tuple[LaneKey, ...]]:
+        batch: Batch = []
+        size = 0
+        for key in tuple(self._lanes):
+            lane = self._lanes[key]
+            while lane.head is not None and len(batch) < MAX_PACKETS:
+                counts = not isinstance(lane.head.data, (End, Watermark, Gap))
+                weight = _weight(lane.head)
+                if (counts and self._credited and self._credits[key] <= 0) or (batch and size + weight > MAX_BYTES):
+                    break
+                packet = lane.take()
+                batch.append((key[0], packet))
+                size += weight
+                self._credits[key] -= counts
+                if isinstance(packet.data, End):
+                    self._forget(key)
+                    break
+        # The next batch starts with another lane, so that a busy one cannot keep the rest waiting.
+        if batch and (first := next(iter(self._lanes), None)) is not None:
+            self._lanes[first] = self._lanes.pop(first)
+        return batch, () if batch else self._starving()
+
+    def _starving(self) -> tuple[LaneKey, ...]:
+        if not self._credited or self._asked:
+            return ()
+        starving = tuple(key for key, lane in self._lanes.items() if lane.head is not None and self._credits[key] <= 0)
+        self._asked = bool(starving)
+        return starving
+
+    def grant(self, granted: Mapping[LaneKey, int | None], *, answers: bool = False) -> None:
+        """Take the peer's word on its room; None means that it no longer has the session.
+
+        ``answers`` marks the reply to a question about starving lanes.
+        """
+        with self._lock:
+            for key, credit in granted.items():
+                if credit is None:
+                    self._forget(key)
+                elif key in self._lanes:
+                    self._credits[key] = credit
+            if answers:
+                self._asked = False
+            self._changed.notify_all()
+
+    def _forget(self, key: LaneKey) -> None:
+        self._lanes.pop(key, None)
+        self._credits.pop(key, None)
+
+    def close_session(self, session: str, *, deliver: bool) -> None:
+        """Take no more of a session and release whoever waits to put; ``deliver`` what is queued, or drop it."""
+        with self._lock:
+            self._open.discard(session)
+            for key in [key for key in self._lanes if key[1] == session and not deliver]:
+                self._forget(key)
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let ``take`` return."""
+        with self._lock:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+
+def _weight(packet: Packet[Any]) -> int:
+    """Bytes of the payload's arrays; the rest of a packet is small."""
+    for name in ("samples", "pixels", "values"):
+        array = getattr(packet.data, name, None)
+        if array is not None:
+            return int(array.nbytes)
+    return 0

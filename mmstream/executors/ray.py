@@ -1,0 +1,207 @@
+"""One actor for each worker replica; capture devices and sinks stay in the user's process.
+
+Starts a Ray of its own, or joins the cluster that ``RAY_ADDRESS`` names.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+import ray
+
+from mmstream.clock import SYSTEM_CLOCK, Clock
+from mmstream.core import MmstreamError, Packet
+from mmstream.executors.ledger import Ledger, Replica, Result
+from mmstream.executors.ray_host import Departures, Host
+from mmstream.executors.ray_link import LinkError, ask
+from mmstream.graph import Edge, Graph, WorkerSpec
+from mmstream.worker import Arguments, Outcome, Worker
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 300.0  # placing an actor and loading its models
+PULL_S = 2.0  # how long an actor holds the driver's question before it answers that there is nothing
+
+
+class RayExecutor:
+    """Runs a graph in actors. Every call has a timeout; a worker that dies or hangs ends its sessions with an error."""
+
+    def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._graph = graph
+        self._ledger = Ledger(graph.workers, self._give_up)
+        self._departures = Departures(graph, "driver")
+        self._driver: Worker | None = None
+        self._threads: list[threading.Thread] = []
+        self._actors: dict[Replica, Any] = {}
+        self._closing = False
+        self._owns_ray = False
+        for spec in graph.workers.values():
+            if spec.place == "driver":
+                self._driver = Worker(graph, spec, self._deliver, self._driver_ended, clock)
+
+    def start(self) -> None:
+        if self._driver is not None:
+            self._driver.build()
+        self._join_cluster()
+        specs = [spec for spec in self._graph.workers.values() if spec.place == "worker"]
+        _check_room(specs)
+        for spec in specs:
+            for number in range(spec.replicas):
+                self._actors[spec.name, number] = self._place(spec, number)
+        starting = {
+            replica: actor.start.remote({peer: self._actors[peer] for peer in self._peers_of(replica)})
+            for replica, actor in self._actors.items()
+        }
+        for replica, reference in starting.items():
+            fault = ask(reference, replica, START_TIMEOUT_S)
+            if fault is not None:
+                self.close()
+                raise fault
+        self._departures.connect(self._actors, self._replica_lost)
+        for replica in self._actors:
+            self._run(lambda replica=replica: self._pull(replica), f"pull-{replica[0]}-{replica[1]}")
+        if self._driver is not None:
+            self._run(self._driver.run, "driver")
+
+    def open(self, session: str, arguments: Arguments | None = None) -> None:
+        pins = self._ledger.pin(session)
+        self._departures.open(session, pins)
+        if self._driver is not None:
+            self._driver.open(session)
+        actors = {replica: self._actors[replica] for replica in pins.values() if replica in self._actors}
+        self._ask_all(session, {replica: actor.open.remote(session, pins) for replica, actor in actors.items()})
+        given = arguments or {}
+        self._ask_all(session, {r: actor.start_session.remote(session, given) for r, actor in actors.items()})
+        if self._driver is not None:
+            self._driver.start(session, given)
+
+    def wait(self, timeout_s: float | None = None) -> Result | None:
+        return self._ledger.wait(timeout_s)
+
+    def stop(self, session: str) -> None:
+        if self._driver is not None:
+            self._driver.stop(session)
+        for actor in self._actors_of(session):
+            actor.stop.remote(session)
+
+    def abort(self, session: str) -> None:
+        self._give_up(session, MmstreamError(f"session {session!r} was aborted"))
+
+    def close(self) -> None:
+        self._closing = True
+        for session in self._ledger.sessions():
+            self.abort(session)
+        self._departures.close()
+        if self._driver is not None:
+            self._driver.close()
+        for actor in self._actors.values():
+            ray.kill(actor)
+        for thread in self._threads:
+            thread.join(PULL_S)
+        if self._owns_ray:
+            ray.shutdown()
+
+    def _join_cluster(self) -> None:
+        if ray.is_initialized():
+            return
+        # Ray runs its workers at nice 15 unless told otherwise: on a busy machine words would wait for seconds.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        self._owns_ray = True
+
+    def _place(self, spec: WorkerSpec, number: int) -> Any:
+        upstream = sum(replica != (spec.name, number) for replica in self._all_replicas()) + 1
+        asked = dict(spec.resources)
+        remote: Any = ray.remote  # its stubs know no concurrency groups
+        return remote(
+            num_cpus=asked.pop("CPU", 0),
+            num_gpus=asked.pop("GPU", 0),
+            memory=asked.pop("memory", None),
+            resources=asked or None,
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={"link": 1, "control": 2, "pull": 1, "room": upstream},
+        )(Host).remote(self._graph, spec.name, number)
+
+    def _all_replicas(self) -> list[Replica]:
+        return [(spec.name, n) for spec in self._graph.workers.values() for n in range(spec.replicas)]
+
+    def _peers_of(self, replica: Replica) -> set[Replica]:
+        """The replicas that this one may send to."""
+        spec = self._graph.workers[replica[0]]
+        targets = {edge.target for node in spec.nodes for edge in self._graph.outputs(node)} - set(spec.nodes)
+        return {peer for peer in self._actors if set(self._graph.workers[peer[0]].nodes) & targets}
+
+    def _actors_of(self, session: str) -> list[Any]:
+        replicas = [self._ledger.replica(session, name) for name in self._graph.workers]
+        return [self._actors[replica] for replica in replicas if replica in self._actors]
+
+    def _run(self, target: Any, name: str) -> None:
+        thread = threading.Thread(target=target, name=f"mmstream-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _ask_all(self, session: str, references: dict[Replica, Any]) -> None:
+        for replica, reference in references.items():
+            try:
+                ask(reference, replica)
+            except LinkError as error:
+                self._replica_lost(replica, error)
+
+    def _deliver(self, edge: Edge, packet: Packet[Any]) -> None:
+        self._departures.deliver(edge, packet)
+
+    def _driver_ended(self, outcome: Outcome) -> None:
+        self._departures.end(outcome.session, deliver=outcome.error is None)
+        self._ledger.report(outcome)
+
+    def _pull(self, replica: Replica) -> None:
+        """Bring what an actor has for this process: packets for its sinks, and how sessions ended."""
+        actor = self._actors[replica]
+        while not self._closing:
+            try:
+                batch, outcomes = ask(actor.pull.remote(PULL_S), replica)
+            except LinkError as error:
+                self._replica_lost(replica, error)
+                return
+            if self._driver is not None:
+                for edge, packet in batch:
+                    self._driver.inbox.put(edge, packet)
+            for outcome in outcomes:
+                self._ledger.report(outcome)
+
+    def _replica_lost(self, replica: Replica, error: LinkError) -> None:
+        """End the sessions of a dead or silent actor on its behalf, and see that it stays dead."""
+        if self._closing:
+            return
+        ray.kill(self._actors[replica])
+        self._ledger.bury(replica)
+        for session in self._ledger.sessions(replica):
+            self._ledger.report(Outcome(session, replica[0], error, ()))
+
+    def _give_up(self, session: str, error: MmstreamError) -> None:
+        self._departures.end(session, deliver=False)
+        if self._driver is not None:
+            self._driver.abort(session, error)
+        for actor in self._actors_of(session):
+            actor.abort.remote(session, error)
+
+
+def _check_room(specs: list[WorkerSpec]) -> None:
+    """Refuse what no node of the cluster could ever hold, rather than wait for it.
+
+    Raises:
+        MmstreamError: names the worker, what it asks for and what there is.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    for spec in specs:
+        if not any(all(node.get(name, 0) >= asked for name, asked in spec.resources.items()) for node in nodes):
+            asked = ", ".join(f"{name}: {amount:g}" for name, amount in spec.resources.items())
+            there = "; ".join(
+                ", ".join(f"{name}: {amount:g}" for name, amount in sorted(node.items()) if "node:" not in name)
+                for node in nodes
+            )
+            raise MmstreamError(f"worker {spec.name!r} asks for {{{asked}}}, which no node has ({there})")

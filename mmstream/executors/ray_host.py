@@ -1,0 +1,162 @@
+"""The actor that hosts one replica of one worker on Ray."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from mmstream.core import MmstreamError, Packet
+from mmstream.executors.ledger import Replica
+from mmstream.executors.outbox import Batch, LaneKey, Outbox
+from mmstream.executors.ray_link import LinkError, Receipt, Sender
+from mmstream.graph import Edge, Graph
+from mmstream.worker import Arguments, Outcome, Worker
+
+Pins = Mapping[str, Replica]  # worker name -> the replica that a session lives in
+
+
+class Departures:
+    """Where packets go that leave a process: a link for each peer actor, and the mailbox of the driver."""
+
+    def __init__(self, graph: Graph, link: str) -> None:
+        self.mailbox = Outbox(credited=False)
+        self._home = {node: spec for spec in graph.workers.values() for node in spec.nodes}
+        self._link = link
+        self._senders: dict[Replica, Sender] = {}
+        self._pins: dict[str, Pins] = {}
+
+    def connect(self, peers: Mapping[Replica, Any], lost: Any) -> None:
+        """Start a link to each actor; ``lost(replica, error)`` hears when one breaks."""
+        for replica, actor in peers.items():
+            self._senders[replica] = Sender(self._link, replica, actor, lost)
+            self._senders[replica].start()
+
+    def open(self, session: str, pins: Pins) -> None:
+        self._pins[session] = pins
+        for outbox in self._outboxes(pins):
+            outbox.open(session)
+
+    def deliver(self, edge: Edge, packet: Packet[Any]) -> None:
+        """Queue a packet for the worker of the edge's target; waits for room where the edge blocks."""
+        pins = self._pins.get(packet.session)
+        if pins is None:
+            return
+        spec = self._home[edge.target]
+        outbox = self.mailbox if spec.place == "driver" else self._senders[pins[spec.name]].outbox
+        outbox.put(edge, packet)
+
+    def end(self, session: str, *, deliver: bool) -> None:
+        """The session is over here; ``deliver`` what is still queued, or drop it."""
+        pins = self._pins.pop(session, {})
+        for outbox in self._outboxes(pins):
+            outbox.close_session(session, deliver=deliver)
+
+    def sessions_with(self, replica: Replica) -> tuple[str, ...]:
+        return tuple(session for session, pins in tuple(self._pins.items()) if replica in pins.values())
+
+    def close(self) -> None:
+        self.mailbox.close()
+        for sender in self._senders.values():
+            sender.outbox.close()
+
+    def _outboxes(self, pins: Pins) -> list[Outbox]:
+        peers = (self._senders.get(replica) for replica in pins.values())
+        return [self.mailbox, *(sender.outbox for sender in peers if sender is not None)]
+
+
+class Host:
+    """A worker in an actor. ``put`` never waits and runs in a group of one thread, so packets stay in order.
+
+    Faults are returned, not raised, where the caller is to read them: a raised one would come wrapped in Ray's own.
+    """
+
+    def __init__(self, graph: Graph, worker: str, number: int) -> None:
+        self._incarnation = uuid.uuid4().hex
+        self._graph = graph
+        self._departures = Departures(graph, f"{worker}-{number}")
+        self._worker = Worker(graph, graph.workers[worker], self._departures.deliver, self._session_ended)
+        self._outcomes: deque[Outcome] = deque()
+        self._taken: dict[str, int] = {}  # link -> packets taken
+
+    @ray.method(concurrency_group="control")
+    def start(self, peers: Mapping[Replica, Any]) -> MmstreamError | None:
+        """Build the worker and connect it to its peers; gives the fault, or None."""
+        self._departures.connect(peers, self._peer_lost)
+        built = threading.Event()
+        faults: list[MmstreamError] = []
+
+        def live() -> None:
+            try:
+                self._worker.build()
+            except MmstreamError as error:
+                faults.append(error)
+                return
+            finally:
+                built.set()
+            self._worker.run()
+
+        threading.Thread(target=live, name="mmstream-worker", daemon=True).start()
+        built.wait()
+        return faults[0] if faults else None
+
+    @ray.method(concurrency_group="control")
+    def open(self, session: str, pins: Pins) -> None:
+        self._departures.open(session, pins)
+        self._worker.open(session)
+
+    @ray.method(concurrency_group="control")
+    def start_session(self, session: str, arguments: Arguments) -> None:
+        self._worker.start(session, arguments)
+
+    @ray.method(concurrency_group="control")
+    def stop(self, session: str) -> None:
+        self._worker.stop(session)
+
+    @ray.method(concurrency_group="control")
+    def abort(self, session: str, error: MmstreamError) -> None:
+        self._departures.end(session, deliver=False)
+        self._worker.abort(session, error)
+
+    @ray.method(concurrency_group="link")
+    def put(self, link: str, first_seq: int, batch: Batch) -> Receipt:
+        """Queue a batch. Its sender holds a credit for each packet, so there is always room."""
+        taken = self._taken.get(link, 0)
+        if first_seq != taken:
+            raise LinkError(f"link {link!r} is at packet {taken}, the batch begins at {first_seq}")
+        for edge, packet in batch:
+            self._worker.inbox.put(edge, packet)
+        self._taken[link] = taken + len(batch)
+        lanes = {(edge, packet.session) for edge, packet in batch}
+        return Receipt(self._incarnation, self._taken[link], self._room(lanes))
+
+    @ray.method(concurrency_group="room")
+    def wait_for_room(self, lanes: tuple[LaneKey, ...], timeout_s: float) -> Mapping[LaneKey, int | None]:
+        """The lanes' free places, once any has some or ``timeout_s`` has passed."""
+        self._worker.inbox.wait_for_room(lanes, timeout_s)
+        return self._room(lanes)
+
+    @ray.method(concurrency_group="pull")
+    def pull(self, timeout_s: float) -> tuple[Batch, list[Outcome]]:
+        """What has come for the driver, waiting up to ``timeout_s`` for some."""
+        batch: Batch = []
+        if not self._outcomes:
+            batch, _ = self._departures.mailbox.take(timeout_s)
+        return batch, [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+
+    def _room(self, lanes: Any) -> dict[LaneKey, int | None]:
+        return {(edge, session): self._worker.inbox.room(edge, session) for edge, session in lanes}
+
+    def _session_ended(self, outcome: Outcome) -> None:
+        self._departures.end(outcome.session, deliver=outcome.error is None)
+        self._outcomes.append(outcome)
+        self._departures.mailbox.wake()
+
+    def _peer_lost(self, replica: Replica, error: LinkError) -> None:
+        for session in self._departures.sessions_with(replica):
+            self._departures.end(session, deliver=False)
+            self._worker.abort(session, error)

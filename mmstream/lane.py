@@ -1,0 +1,117 @@
+"""The bounded queue of one edge and session, and what it promises about media time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from mmstream.core import End, Packet, Watermark
+from mmstream.graph import Edge
+from mmstream.media import Gap
+
+_EVER = float("inf")
+
+
+def promise(packet: Packet[Any]) -> float:
+    """The media second before which nothing will still come on an edge, once ``packet`` has come."""
+    if isinstance(packet.data, End):
+        return _EVER
+    return packet.end if getattr(packet.data, "contiguous", False) else packet.start
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReport:
+    """What one lane went through, for people and metrics."""
+
+    edge: str
+    session: str
+    capacity: int  # packets
+    peak: int  # most packets ever waiting
+    dropped: int  # packets lost to the overflow policy
+
+
+class Lane:
+    """The bounded first-in first-out queue of one edge and session. Not thread-safe: its owner locks.
+
+    What a drop policy loses comes out as one ``Gap`` at the place of the loss. ``End``, ``Watermark`` and gaps take
+    no room, so they never wait and are never lost.
+    """
+
+    def __init__(self, edge: Edge, session: str) -> None:
+        self.edge = edge
+        self.session = session
+        self.watermark = -_EVER  # nothing that starts before it will still come, media seconds
+        self.newest = -_EVER  # latest media second that has arrived
+        self.peak = 0
+        self.dropped = 0
+        self._queue: deque[Packet[Any]] = deque()
+        self._waiting = 0  # packets that count against the capacity
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def room(self) -> int:
+        """How many more packets fit."""
+        return max(0, self.edge.capacity - self._waiting)
+
+    @property
+    def accepts_more(self) -> bool:
+        """Whether ``put`` may be called: a full lane that blocks makes its sender wait."""
+        return self.room > 0 or self.edge.overflow != "block"
+
+    @property
+    def head(self) -> Packet[Any] | None:
+        return self._queue[0] if self._queue else None
+
+    @property
+    def report(self) -> LaneReport:
+        return LaneReport(self.edge.name, self.session, self.edge.capacity, self.peak, self.dropped)
+
+    def put(self, packet: Packet[Any]) -> None:
+        """Append; on a full lane the overflow policy decides what is lost."""
+        self.newest = max(self.newest, packet.end)
+        if isinstance(packet.data, (End, Watermark, Gap)):
+            self._queue.append(packet)
+            return
+        if self.room == 0:
+            if self.edge.overflow == "drop_newest":
+                self._lose(packet, at_head=False)
+                return
+            self._lose(self._take_oldest(), at_head=True)
+        self._queue.append(packet)
+        self._waiting += 1
+        self.peak = max(self.peak, self._waiting)
+
+    def take(self) -> Packet[Any]:
+        """Remove the head; the watermark moves with it."""
+        packet = self._queue.popleft()
+        if not isinstance(packet.data, (End, Watermark, Gap)):
+            self._waiting -= 1
+        self.watermark = max(self.watermark, promise(packet))
+        return packet
+
+    def _take_oldest(self) -> Packet[Any]:
+        """Remove the first packet that counts, stepping over gaps and watermarks in front of it."""
+        for index, packet in enumerate(self._queue):
+            if not isinstance(packet.data, (End, Watermark, Gap)):
+                del self._queue[index]
+                self._waiting -= 1
+                return packet
+        raise AssertionError("a full lane holds a packet")
+
+    def _lose(self, packet: Packet[Any], *, at_head: bool) -> None:
+        """Record the loss: widen the gap that is already there, or place one."""
+        self.dropped += 1
+        reason = f"{self.edge.name} was full ({self.edge.capacity} packets)"
+        gap = packet.derive(Gap(getattr(packet.data, "medium", "audio"), reason))
+        index = 0 if at_head else len(self._queue) - 1
+        neighbour = self._queue[index] if self._queue else None
+        if neighbour is not None and neighbour.data == gap.data:
+            first, last = sorted((neighbour, gap), key=lambda lost: lost.start)
+            self._queue[index] = last.derive(gap.data, start=first.start)
+        elif at_head:
+            self._queue.appendleft(gap)
+        else:
+            self._queue.append(gap)
