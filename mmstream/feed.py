@@ -69,7 +69,13 @@ class Feed(threading.Thread):
         self._source = source
         if self._stop_wanted.is_set():
             source.stop()
+        first = True
         for packet in source.packets(self.session):
+            if first and source.live:
+                log.info("listening to %s (%s); Ctrl-C ends", self.node.name, self.node.use)
+            first = False
+            if packet.session != self.session:
+                raise ValueError(f"it gave a packet of session {packet.session!r}")
             self.reached = max(self.reached, packet.end)
             for edge in self._edges:
                 if passes(packet.data, edge.carries) and not self._send(edge, packet):

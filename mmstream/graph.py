@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mmstream.core import Operator, Place, Source
@@ -77,6 +77,14 @@ class Graph:
 
     def outputs(self, node: str) -> tuple[Edge, ...]:
         return tuple(edge for edge in self.edges if edge.source == node)
+
+    def replicated(self, replicas: int) -> Graph:
+        """The same graph with that many replicas of every worker but the user's own process."""
+        workers = {
+            name: spec if spec.place == "driver" else replace(spec, replicas=replicas)
+            for name, spec in self.workers.items()
+        }
+        return replace(self, workers=workers)
 
     def worker_of(self, node: str) -> WorkerSpec:
         return next(worker for worker in self.workers.values() if node in worker.nodes)

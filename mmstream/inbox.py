@@ -4,6 +4,9 @@ A node with several inputs gets their packets in one order of media time, whatev
 waits until every other input has said that nothing earlier will still come (its watermark), so file runs repeat
 exactly. Waiting is bounded: by the node's ``max_skew_s``; on edges that drop, by the lane's capacity; and on edges that
 block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source.
+
+A lane between two nodes of the worker is filled by the thread that empties it, so nobody can wait there. Instead,
+a node is not served while a lane that it fills is full.
 """
 
 from __future__ import annotations
@@ -30,13 +33,18 @@ _EVER = float("inf")
 class _Join:
     """The lanes of one node and session, merged by media time."""
 
-    def __init__(self, node: Node, session: str, edges: Iterable[Edge]) -> None:
+    def __init__(self, inlet: Inlet, session: str) -> None:
+        node = inlet.node
         self.node = node.name
         self.session = session
-        self.lanes = {edge.name: Lane(edge, session) for edge in edges}
+        self.lanes = {edge.name: Lane(edge, session) for edge in inlet.inputs}
+        self.fills = inlet.fills
         self._max_skew_s = _EVER if node.max_skew_s is None else node.max_skew_s
         self._ended = False
         self.stalled_at: float | None = None  # monotonic seconds since which a full lane waits for a silent one
+        self._stall_told = False  # the user has been warned of this wait
+        self._stalled_behind = -_EVER  # how far the silent lane was when the waiting began, media seconds
+        self._first = _EVER  # earliest start that has come, media seconds
         self._told = -_EVER  # the watermark last handed out
 
     def take(self) -> Packet[Any] | None:
@@ -46,14 +54,11 @@ class _Join:
             if lane is None:
                 return None
             packet = lane.take()
-            self.stalled_at = None
             reached = min(other.watermark for other in self.lanes.values())
-            if isinstance(packet.data, End):
-                if reached == _EVER:
-                    self._ended = True
-                    return packet
-                continue
-            if not isinstance(packet.data, Watermark):
+            if isinstance(packet.data, End) and reached == _EVER:
+                self._ended = True
+                return packet
+            if not isinstance(packet.data, (End, Watermark)):
                 return packet
             if reached > self._told:
                 self._told = reached
@@ -68,32 +73,63 @@ class _Join:
         control = [lane for lane in filled if lane.head is not None and isinstance(lane.head.data, (End, Watermark))]
         if control:
             return control[0]
-        best = min(filled, key=lambda lane: lane.head.start if lane.head is not None else _EVER)
+        best = min(filled, key=_start)
         silent = [lane for lane in self.lanes.values() if lane.head is None]
-        start = best.head.start if best.head is not None else _EVER
-        if all(lane.watermark >= start for lane in silent):
+        if all(self._goes_before(best, lane) for lane in silent):
+            self.stalled_at = None
             return best
-        if best.newest - min(lane.watermark for lane in silent) > self._max_skew_s:
+        self._first = min(self._first, _start(best))
+        heard = max(self._first, min(lane.watermark for lane in silent))
+        if best.newest - heard > self._max_skew_s:
             return best
         full = [lane for lane in filled if lane.room == 0]
         return best if full and self._waited_enough(full, silent) else None
 
+    def _goes_before(self, best: Lane, silent: Lane) -> bool:
+        """Whether nothing that ``silent`` may still bring belongs before the head of ``best``.
+
+        At the same start the lane of the earlier edge goes first, whichever came first.
+        """
+        order = list(self.lanes.values())
+        if order.index(silent) < order.index(best):
+            return silent.watermark > _start(best)
+        return silent.watermark >= _start(best)
+
     def _waited_enough(self, full: list[Lane], silent: list[Lane]) -> bool:
-        """Whether full lanes have waited long enough for silent ones; live lanes, which lose media, never wait."""
+        """Whether full lanes have waited long enough for silent ones; live lanes, which lose media, never wait.
+
+        Once they have, what follows goes on at once, until the silent ones are heard again.
+        """
         if any(lane.edge.overflow != "block" for lane in full):
             return True
         now = time.monotonic()
-        if self.stalled_at is None:
-            self.stalled_at = now
+        heard = min(lane.watermark for lane in silent)
+        if self.stalled_at is None or heard > self._stalled_behind:
+            self.stalled_at, self._stalled_behind, self._stall_told = now, heard, False
         if now - self.stalled_at < STALL_S:
             return False
-        log.warning(
-            "session %s: %s is full and waits for %s; going on. A larger capacity would keep them in step",
-            self.session,
-            full[0].edge.name,
-            silent[0].edge.name,
-        )
+        if not self._stall_told:
+            self._stall_told = True
+            log.warning(
+                "session %s: %s is full and waits for %s; going on. A larger capacity would keep them in step",
+                self.session,
+                full[0].edge.name,
+                silent[0].edge.name,
+            )
         return True
+
+
+def _start(lane: Lane) -> float:
+    return lane.head.start if lane.head is not None else _EVER
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet:
+    """A node with lanes of its own in an inbox."""
+
+    node: Node
+    inputs: tuple[Edge, ...]
+    fills: tuple[str, ...] = ()  # lanes of the same inbox that its packets come to
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +144,8 @@ class Item:
 class Inbox:
     """All lanes into one worker. Thread-safe: many threads put, one takes; sessions are served in turn."""
 
-    def __init__(self, nodes: Iterable[tuple[Node, tuple[Edge, ...]]]) -> None:
-        self._nodes = tuple(nodes)
+    def __init__(self, inlets: Iterable[Inlet]) -> None:
+        self._inlets = tuple(inlets)
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._freed = threading.Condition(self._lock)
@@ -123,27 +159,37 @@ class Inbox:
     def open(self, session: str) -> None:
         """Make the lanes of a session."""
         with self._lock:
-            for node, edges in self._nodes:
-                join = _Join(node, session, edges)
-                self._joins[session, node.name] = join
+            for inlet in self._inlets:
+                join = _Join(inlet, session)
+                self._joins[session, join.node] = join
                 for name, lane in join.lanes.items():
                     self._lanes[session, name] = (lane, join)
 
     def put(self, edge: str, packet: Packet[Any]) -> bool:
         """Queue ``packet``, waiting for room where the edge blocks. False when the session is not open here."""
         with self._lock:
-            while True:
-                found = self._lanes.get((packet.session, edge))
-                if found is None or self._closed:
-                    return False
+            found = self._lanes.get((packet.session, edge))
+            while found is not None and not self._closed:
                 lane, join = found
                 if lane.accepts_more or isinstance(packet.data, (End, Watermark, Gap)):
-                    break
+                    self._append(lane, join, packet)
+                    return True
                 self._freed.wait()
-            lane.put(packet)
-            self._turn.setdefault(join)
-            self._filled.notify()
-            return True
+                if self._lanes.get((packet.session, edge)) is not found:
+                    return False
+            return False
+
+    def push(self, edge: str, packet: Packet[Any]) -> None:
+        """Queue ``packet`` from the taking thread, which cannot wait for itself: a burst may exceed the capacity."""
+        with self._lock:
+            found = self._lanes.get((packet.session, edge))
+            if found is not None:
+                self._append(*found, packet)
+
+    def _append(self, lane: Lane, join: _Join, packet: Packet[Any]) -> None:
+        lane.put(packet)
+        self._turn.setdefault(join)
+        self._filled.notify()
 
     def room(self, edge: str, session: str) -> int | None:
         """Free places of one lane, for a sender elsewhere; None when the session is not open here."""
@@ -154,14 +200,24 @@ class Inbox:
             lane = found[0]
             return lane.edge.capacity if lane.edge.overflow != "block" else lane.room
 
-    def wait_for_room(self, lanes: Collection[tuple[str, str]], timeout_s: float) -> None:
-        """Return once any of the (edge, session) lanes has room or is gone, or after ``timeout_s``."""
+    def rooms(self, lanes: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
+        """``room`` of each (edge, session) lane."""
+        return {(edge, session): self.room(edge, session) for edge, session in lanes}
+
+    def wait_for_room(
+        self, lanes: Collection[tuple[str, str]], timeout_s: float, obsolete: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Return once any of the (edge, session) lanes has room or is gone, or after ``timeout_s``.
+
+        A later call makes those before it look whether they have become ``obsolete``.
+        """
 
         def has_room() -> bool:
             found = [self._lanes.get((session, edge)) for edge, session in lanes]
-            return self._closed or any(entry is None or entry[0].accepts_more for entry in found)
+            return self._closed or obsolete() or any(entry is None or entry[0].accepts_more for entry in found)
 
         with self._lock:
+            self._freed.notify_all()
             self._freed.wait_for(has_room, timeout_s)
 
     def call(self, action: Callable[[], None]) -> None:
@@ -205,6 +261,8 @@ class Inbox:
 
     def _next(self, wanted: Callable[[_Join], bool]) -> Item | None:
         for join in [join for join in self._turn if wanted(join)]:
+            if any(not self._lanes[join.session, edge][0].accepts_more for edge in join.fills):
+                continue
             del self._turn[join]
             packet = join.take()
             if packet is None:

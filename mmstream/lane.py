@@ -35,7 +35,8 @@ class Lane:
     """The bounded first-in first-out queue of one edge and session. Not thread-safe: its owner locks.
 
     What a drop policy loses comes out as one ``Gap`` at the place of the loss. ``End``, ``Watermark`` and gaps take
-    no room, so they never wait and are never lost.
+    no room, so they never wait and are never lost; of watermarks in a row only the last is kept. On an edge that
+    blocks, the sender looks at ``accepts_more`` first: ``put`` itself never loses anything there.
     """
 
     def __init__(self, edge: Edge, session: str) -> None:
@@ -73,13 +74,15 @@ class Lane:
         """Append; on a full lane the overflow policy decides what is lost."""
         self.newest = max(self.newest, packet.end)
         if isinstance(packet.data, (End, Watermark, Gap)):
+            if isinstance(packet.data, Watermark) and self._queue and isinstance(self._queue[-1].data, Watermark):
+                self._queue.pop()
             self._queue.append(packet)
             return
-        if self.room == 0:
-            if self.edge.overflow == "drop_newest":
-                self._lose(packet, at_head=False)
-                return
-            self._lose(self._take_oldest(), at_head=True)
+        if self.room == 0 and self.edge.overflow == "drop_newest":
+            self._lose(packet, len(self._queue))
+            return
+        if self.room == 0 and self.edge.overflow == "drop_oldest":
+            self._lose(*self._take_oldest())
         self._queue.append(packet)
         self._waiting += 1
         self.peak = max(self.peak, self._waiting)
@@ -92,26 +95,25 @@ class Lane:
         self.watermark = max(self.watermark, promise(packet))
         return packet
 
-    def _take_oldest(self) -> Packet[Any]:
-        """Remove the first packet that counts, stepping over gaps and watermarks in front of it."""
+    def _take_oldest(self) -> tuple[Packet[Any], int]:
+        """Remove the first packet that counts, behind what takes no room; and say where it was."""
         for index, packet in enumerate(self._queue):
             if not isinstance(packet.data, (End, Watermark, Gap)):
                 del self._queue[index]
                 self._waiting -= 1
-                return packet
+                return packet, index
         raise AssertionError("a full lane holds a packet")
 
-    def _lose(self, packet: Packet[Any], *, at_head: bool) -> None:
-        """Record the loss: widen the gap that is already there, or place one."""
+    def _lose(self, packet: Packet[Any], index: int) -> None:
+        """Record the loss of ``packet`` at ``index``: widen the gap of this kind just before it, or place one."""
         self.dropped += 1
         reason = f"{self.edge.name} was full ({self.edge.capacity} packets)"
         gap = packet.derive(Gap(getattr(packet.data, "medium", "audio"), reason))
-        index = 0 if at_head else len(self._queue) - 1
-        neighbour = self._queue[index] if self._queue else None
-        if neighbour is not None and neighbour.data == gap.data:
-            first, last = sorted((neighbour, gap), key=lambda lost: lost.start)
-            self._queue[index] = last.derive(gap.data, start=first.start)
-        elif at_head:
-            self._queue.appendleft(gap)
-        else:
-            self._queue.append(gap)
+        for place in range(index - 1, -1, -1):
+            before = self._queue[place]
+            if before.data == gap.data:
+                self._queue[place] = before.derive(gap.data, end=max(before.end, gap.end))
+                return
+            if not isinstance(before.data, (Watermark, Gap)):
+                break
+        self._queue.insert(index, gap)

@@ -11,14 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import BatchOperator, End, MmstreamError, Operator, Packet, Source, Watermark
 from mmstream.feed import Feed
 from mmstream.graph import Edge, Graph, Node, WorkerSpec
-from mmstream.inbox import Inbox, Item
+from mmstream.inbox import Inbox, Inlet, Item
 from mmstream.lane import LaneReport, promise
+from mmstream.layout import Layout
 from mmstream.media import Gap, passes
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class _Session:
     feeds: list[Feed] = field(default_factory=list)
     running: set[str] = field(default_factory=set)  # nodes that have not ended
     told: dict[str, float] = field(default_factory=dict)  # node -> watermark last sent, media seconds
+    reached: float = 0.0  # end of the last packet taken, media seconds
 
 
 class Worker:
@@ -88,30 +91,21 @@ class Worker:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.spec = spec
-        self._graph = graph
         self._deliver = deliver
         self._report = report
         self._clock = clock
-        self._nodes = {name: graph.nodes[name] for name in graph.nodes if name in spec.nodes}
-        self._outputs = {name: graph.outputs(name) for name in self._nodes}
+        layout = Layout(graph, spec)
+        self._nodes = layout.nodes
+        self._outputs = layout.outputs
+        self._queued = layout.queued
+        self._timed = layout.timed
         self._operators: dict[str, Operator[Any]] = {}
-        self._queued = {name for name in self._nodes if self._is_queued(name)}
-        self._timed = {name for name in self._nodes if _feeds_a_join(graph, name)}
         self._sessions: dict[str, _Session] = {}
         self._lock = threading.Lock()
-        self.inbox = Inbox((graph.nodes[name], graph.inputs(name)) for name in sorted(self._queued))
-
-    def _is_queued(self, name: str) -> bool:
-        """Whether a node has lanes, rather than being called by the one node before it."""
-        inputs = self._graph.inputs(name)
-        if not inputs:
-            return False
-        node = self._nodes[name]
-        shared = self.spec.batch is not None and issubclass(node.kind, BatchOperator)
-        return shared or len(inputs) > 1 or self._comes_from_outside(inputs[0])
-
-    def _comes_from_outside(self, edge: Edge) -> bool:
-        return edge.source not in self._nodes or self._nodes[edge.source].is_source
+        self._broken: MmstreamError | None = None  # why nothing runs here any more
+        self.inbox = Inbox(
+            Inlet(graph.nodes[name], graph.inputs(name), tuple(layout.fills(name))) for name in sorted(self._queued)
+        )
 
     def build(self) -> None:
         """Build every operator, models included. Call it in the thread that calls ``run``, before it.
@@ -131,8 +125,15 @@ class Worker:
 
     # Sessions: called from any thread.
 
+    def _lives(self, record: _Session) -> bool:
+        """Whether the session goes on; one of the same name may have been opened since it ended."""
+        return self._sessions.get(record.name) is record
+
     def open(self, session: str) -> None:
         """Make a session's lanes and states. Nothing flows before ``start``."""
+        if self._broken is not None:
+            self._report(Outcome(session, self.spec.name, self._broken, ()))
+            return
         record = _Session(session, running=set(self._nodes))
         with self._lock:
             self._sessions[session] = record
@@ -144,12 +145,17 @@ class Worker:
         record = self._sessions.get(session)
         if record is None:
             return
+        feeds = []
         for name, node in self._nodes.items():
             if node.is_source:
                 given = {**node.arguments, **(arguments or {}).get(name, {})}
-                edges = self._outputs[name]
-                record.feeds.append(Feed(node, given, session, edges, self._send, self._feed_ended, self._clock))
-        for feed in tuple(record.feeds):
+                send, ended = partial(self._send, record), partial(self._feed_ended, record)
+                feeds.append(Feed(node, given, session, self._outputs[name], send, ended, self._clock))
+        with self._lock:
+            if not self._lives(record):
+                return
+            record.feeds = feeds
+        for feed in feeds:
             feed.start()
 
     def stop(self, session: str) -> None:
@@ -157,6 +163,11 @@ class Worker:
         record = self._sessions.get(session)
         for feed in tuple(record.feeds) if record else ():
             feed.stop()
+
+    def reached(self, session: str) -> float | None:
+        """How far the session has come here, media seconds; None when it is not open."""
+        record = self._sessions.get(session)
+        return record.reached if record else None
 
     def abort(self, session: str, error: MmstreamError) -> None:
         """Give the session up: nothing more comes out, nothing half-written stays."""
@@ -166,9 +177,9 @@ class Worker:
             self.inbox.call(lambda: self._finish(record, error))
 
     def close(self) -> None:
-        """Let ``run`` return once it has done what it is at."""
+        """Let ``run`` return once it has done what it is at. Sessions still open are aborted."""
         for session in tuple(self._sessions):
-            self.stop(session)
+            self.abort(session, MmstreamError(f"session {session!r} was aborted"))
         self.inbox.close()
 
     # The loop: everything below runs in the worker's thread, but for _send and _feed_ended.
@@ -182,9 +193,9 @@ class Worker:
                 else:
                     item()
         except Exception as error:
-            fault = MmstreamError(f"worker {self.spec.name!r} failed: {type(error).__name__}: {error}")
-            for session in tuple(self._sessions):
-                self._report(Outcome(session, self.spec.name, fault, self.inbox.close_session(session)))
+            self._broken = MmstreamError(f"worker {self.spec.name!r} failed: {type(error).__name__}: {error}")
+            for record in tuple(self._sessions.values()):
+                self._finish(record, self._broken)
             raise
         finally:
             for operator in self._operators.values():
@@ -192,13 +203,15 @@ class Worker:
 
     def _open_states(self, record: _Session) -> None:
         for name, operator in self._operators.items():
-            with _Blame(self, record, name, 0.0):
-                record.states[name] = operator.open(record.name)
+            if self._lives(record):
+                with _Blame(self, record, name, 0.0):
+                    record.states[name] = operator.open(record.name)
 
     def _handle(self, item: Item) -> None:
         record = self._sessions.get(item.packet.session)
         if record is None:
             return
+        record.reached = max(record.reached, item.packet.end)
         operator = self._operators[item.node]
         if isinstance(item.packet.data, (End, Watermark, Gap)):
             self._accept(record, item.node, item.packet, item.reached)
@@ -234,11 +247,12 @@ class Worker:
                 raise ValueError(f"process_batch gave {len(results)} results for {len(items)} packets")
         except Exception as error:  # noqa: BLE001 - it becomes the error of every session in the batch
             for record, item in zip(records, items, strict=True):
-                self._fail(record, OperatorError.of(self._nodes[node], record.name, item.packet.start, error))
+                self._finish(record, OperatorError.of(self._nodes[node], record.name, item.packet.start, error))
             return
         for record, item, given in zip(records, items, results, strict=True):
             self._emit(record, node, given, item.packet)
-            self._tell(record, node, item.packet, item.reached)
+            with _Blame(self, record, node, item.packet.start):
+                self._tell(record, node, item.packet, item.reached)
 
     def _accept(self, record: _Session, name: str, packet: Packet[Any], reached: float) -> None:
         """Take one packet into a node and everything that comes of it down the chain."""
@@ -250,6 +264,8 @@ class Worker:
                 return
             if isinstance(packet.data, Gap) and Gap not in operator.accepts:
                 self._emit(record, name, operator.flush(record.states[name]), packet)
+                if not self._lives(record):
+                    return
                 record.states[name] = operator.open(record.name)
                 self._emit(record, name, [packet], packet)
             elif not isinstance(packet.data, Watermark):
@@ -259,11 +275,13 @@ class Worker:
     def _emit(self, record: _Session, name: str, given: Iterable[Packet[Any]], cause: Packet[Any]) -> None:
         """Send on what a node gives; ``given`` is usually a generator, so the node's own faults surface here."""
         packets: Iterator[Packet[Any]] = iter(given)
-        while record.name in self._sessions:
+        while self._lives(record):
             with _Blame(self, record, name, cause.start):
                 packet = next(packets, None)
                 if packet is None:
                     return
+                if packet.session != record.name:
+                    raise ValueError(f"it gave a packet of session {packet.session!r}")
                 for edge in self._outputs[name]:
                     if passes(packet.data, edge.carries):
                         self._pass_on(record, edge, packet)
@@ -279,11 +297,12 @@ class Worker:
                 if item is None:
                     break
                 self._handle(item)
-            self.inbox.put(edge.name, packet)
+            if self._lives(record):
+                self.inbox.push(edge.name, packet)
 
     def _tell(self, record: _Session, name: str, packet: Packet[Any], reached: float) -> None:
         """Pass the node's watermark on, where a join further down waits for it."""
-        if name not in self._timed or record.name not in self._sessions:
+        if name not in self._timed or not self._lives(record):
             return
         promised = self._operators[name].watermark(record.states[name], reached)
         if promised < record.told.get(name, 0.0) + WATERMARK_STEP_S or promised == float("inf"):
@@ -295,16 +314,11 @@ class Worker:
 
     def _end(self, record: _Session, name: str, packet: Packet[Any]) -> None:
         """The node has nothing more to give: tell those after it, and the session's owner when it was the last."""
-        if record.name not in self._sessions:
+        if not self._lives(record):
             return
         for edge in self._outputs[name]:
             self._pass_on(record, edge, packet.derive(End()))
         self._node_ended(record, name)
-
-    def _fail(self, record: _Session, error: MmstreamError) -> None:
-        for feed in record.feeds:
-            feed.stop()
-        self._finish(record, error)
 
     def _node_ended(self, record: _Session, name: str) -> None:
         record.running.discard(name)
@@ -313,33 +327,40 @@ class Worker:
 
     def _finish(self, record: _Session, error: MmstreamError | None) -> None:
         with self._lock:
-            if self._sessions.pop(record.name, None) is None:
+            if not self._lives(record):
                 return
+            del self._sessions[record.name]
         if error is not None:
-            for name, state in record.states.items():
-                self._operators[name].discard(state)
+            self._release(record)
         self._report(Outcome(record.name, self.spec.name, error, self.inbox.close_session(record.name)))
+
+    def _release(self, record: _Session) -> None:
+        """Stop the sources and discard the states of a session that failed; a fault in that harms nobody else."""
+        releases = [(feed.node.name, feed.stop) for feed in record.feeds]
+        releases += [(name, partial(self._operators[name].discard, state)) for name, state in record.states.items()]
+        for name, release in releases:
+            try:
+                release()
+            except Exception as error:  # noqa: BLE001 - the session has its error already
+                log.warning("session %s: node %r, while being given up: %s", record.name, name, error)
 
     # Called from the sources' threads.
 
-    def _send(self, edge: Edge, packet: Packet[Any]) -> bool:
+    def _send(self, record: _Session, edge: Edge, packet: Packet[Any]) -> bool:
         """Queue a source's packet here or with its worker; False when the session is gone."""
+        if not self._lives(record):
+            return False
         if edge.target in self._nodes:
             return self.inbox.put(edge.name, packet)
-        if packet.session not in self._sessions:
-            return False
         self._deliver(edge, packet)
         return True
 
-    def _feed_ended(self, feed: Feed, error: BaseException | None) -> None:
-        record = self._sessions.get(feed.session)
-        if record is None:
-            return
+    def _feed_ended(self, record: _Session, feed: Feed, error: BaseException | None) -> None:
         if error is None:
             self.inbox.call(lambda: self._node_ended(record, feed.node.name))
         else:
             fault = OperatorError.of(feed.node, feed.session, feed.reached, error)
-            self.inbox.call(lambda: self._fail(record, fault))
+            self.inbox.call(lambda: self._finish(record, fault))
 
 
 class _Blame:
@@ -356,10 +377,5 @@ class _Blame:
             return False
         node = self._worker._nodes[self._node]
         log.debug("session %s failed", self._record.name, exc_info=error)
-        self._worker._fail(self._record, OperatorError.of(node, self._record.name, self._media_time, error))
+        self._worker._finish(self._record, OperatorError.of(node, self._record.name, self._media_time, error))
         return True
-
-
-def _feeds_a_join(graph: Graph, name: str) -> bool:
-    """Whether a node with several inputs lies anywhere after ``name``."""
-    return any(len(graph.inputs(edge.target)) > 1 or _feeds_a_join(graph, edge.target) for edge in graph.outputs(name))

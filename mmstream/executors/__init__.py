@@ -30,6 +30,9 @@ class Executor(Protocol):
     def abort(self, session: str) -> None:
         """Give the session up: nothing more comes out, nothing half-written stays."""
 
+    def reached(self, session: str) -> float:
+        """How far a session has come, media seconds, as far as this process knows; 0 when it is not open."""
+
     def close(self) -> None:
         """Stop every worker and release what they hold. Sessions still open are aborted."""
 

@@ -102,6 +102,18 @@ class Ledger:
         if first_fault and outcome.error is not None:
             self._give_up(outcome.session, outcome.error)
 
+    def fault(self, session: str) -> MmstreamError | None:
+        """Why an open session has failed, as far as it has been reported."""
+        with self._changed:
+            entry = self._entries.get(session)
+            return entry.error if entry else None
+
+    def end_all(self, error: MmstreamError) -> None:
+        """End what is still open: no worker is left that would."""
+        for session in self.sessions():
+            for worker in self._workers:
+                self.report(Outcome(session, worker, error, ()))
+
     def wait(self, timeout_s: float | None) -> Result | None:
         """The next session that has ended everywhere; None after ``timeout_s``, or when none is open."""
         with self._changed:

@@ -55,6 +55,7 @@ class LocalExecutor:
         workers = [self._workers[replica] for replica in self._ledger.pin(session).values()]
         for worker in workers:
             worker.open(session)
+        self._give_up_again(session)
         for worker in workers:
             worker.start(session, arguments)
 
@@ -68,6 +69,9 @@ class LocalExecutor:
     def abort(self, session: str) -> None:
         self._give_up(session, MmstreamError(f"session {session!r} was aborted"))
 
+    def reached(self, session: str) -> float:
+        return min((worker.reached(session) or 0.0 for worker in self._workers_of(session)), default=0.0)
+
     def close(self) -> None:
         for session in self._ledger.sessions():
             self.abort(session)
@@ -75,10 +79,17 @@ class LocalExecutor:
             worker.close()
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
+        self._ledger.end_all(MmstreamError("the executor was closed"))
 
     def _workers_of(self, session: str) -> list[Worker]:
         replicas = [self._ledger.replica(session, name) for name in self._graph.workers]
         return [self._workers[replica] for replica in replicas if replica is not None]
+
+    def _give_up_again(self, session: str) -> None:
+        """A fault may have come before every worker knew the session and could give it up."""
+        fault = self._ledger.fault(session)
+        if fault is not None:
+            self._give_up(session, fault)
 
     def _give_up(self, session: str, error: MmstreamError) -> None:
         for worker in self._workers_of(session):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmstream.core import End, Packet, Watermark
@@ -18,20 +19,27 @@ LaneKey = tuple[str, str]  # edge name, session
 Batch = list[tuple[str, Packet[Any]]]  # (edge name, packet), in order within each lane
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Lanes that wait for room at the peer, which is to answer once any has some, or once asked again."""
+
+    number: int
+    lanes: tuple[LaneKey, ...]
+
+
 class Outbox:
     """Many threads put, one takes a batch at a time. Lanes appear with the first packet and leave with ``End``.
 
-    With ``credited`` a lane hands out no more packets than the peer has granted; a new lane starts with the whole
-    capacity of its edge, which is what the peer's empty lane holds.
+    A lane hands out no more packets than the peer has granted; a new lane starts with the whole capacity of its edge,
+    which is what the peer's empty lane holds.
     """
 
-    def __init__(self, credited: bool) -> None:
-        self._credited = credited
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._lanes: dict[LaneKey, Lane] = {}
         self._credits: dict[LaneKey, int] = {}
-        self._asked = False  # the peer has been asked to say when starving lanes have room
+        self._asked = Question(0, ())  # the last question that has not been answered
         self._open: set[str] = set()  # sessions that may put
         self._closed = False
 
@@ -55,21 +63,23 @@ class Outbox:
                     return
                 self._changed.wait()
 
-    def take(self, timeout_s: float | None = None) -> tuple[Batch, tuple[LaneKey, ...]]:
-        """What may be sent now, and the lanes to ask the peer about; waits until there is one of the two.
+    def take(self, timeout_s: float | None = None) -> tuple[Batch, Question | None]:
+        """What may be sent now, and what to ask the peer; waits until there is one of the two.
 
-        Both are empty after ``timeout_s``, on ``wake``, and once the outbox is closed.
+        There is neither after ``timeout_s``, on ``wake``, and once the outbox is closed.
         """
         with self._lock:
-            batch, starving = self._gather()
-            if not batch and not starving and not self._closed:
+            batch = self._gather()
+            question = self._question(batch)
+            if not batch and not question and not self._closed:
                 self._changed.wait(timeout_s)
-                batch, starving = self._gather()
+                batch = self._gather()
+                question = self._question(batch)
             if batch:
                 self._changed.notify_all()
-            return batch, starving
+            return batch, question
 
-    def _gather(self) -> tuple[Batch, tuple[LaneKey, ...]]:
+    def _gather(self) -> Batch:
         batch: Batch = []
         size = 0
         for key in tuple(self._lanes):
@@ -77,7 +87,7 @@ class Outbox:
             while lane.head is not None and len(batch) < MAX_PACKETS:
                 counts = not isinstance(lane.head.data, (End, Watermark, Gap))
                 weight = _weight(lane.head)
-                if (counts and self._credited and self._credits[key] <= 0) or (batch and size + weight > MAX_BYTES):
+                if (counts and self._credits[key] <= 0) or (batch and size + weight > MAX_BYTES):
                     break
                 packet = lane.take()
                 batch.append((key[0], packet))
@@ -89,33 +99,50 @@ class Outbox:
         # The next batch starts with another lane, so that a busy one cannot keep the rest waiting.
         if batch and (first := next(iter(self._lanes), None)) is not None:
             self._lanes[first] = self._lanes.pop(first)
-        return batch, () if batch else self._starving()
+        return batch
 
-    def _starving(self) -> tuple[LaneKey, ...]:
-        if not self._credited or self._asked:
-            return ()
-        starving = tuple(key for key, lane in self._lanes.items() if lane.head is not None and self._credits[key] <= 0)
-        self._asked = bool(starving)
-        return starving
+    def _question(self, batch: Batch) -> Question | None:
+        """Ask about every lane that waits for room, as soon as it is one more than was asked about.
 
-    def grant(self, granted: Mapping[LaneKey, int | None], *, answers: bool = False) -> None:
-        """Take the peer's word on its room; None means that it no longer has the session.
-
-        ``answers`` marks the reply to a question about starving lanes.
+        Not about lanes of ``batch``: its receipt will tell, and an answer from before it arrived would be wrong.
         """
+        sent = {(edge, packet.session) for edge, packet in batch}
+        starving = tuple(
+            key
+            for key, lane in self._lanes.items()
+            if lane.head is not None and self._credits[key] <= 0 and key not in sent
+        )
+        if set(starving) <= set(self._asked.lanes):
+            return None
+        self._asked = Question(self._asked.number + 1, starving)
+        return self._asked
+
+    def grant(self, granted: Mapping[LaneKey, int | None]) -> None:
+        """Take the peer's word on its room after a batch; None means that it no longer has the session."""
         with self._lock:
-            for key, credit in granted.items():
-                if credit is None:
-                    self._forget(key)
-                elif key in self._lanes:
-                    self._credits[key] = credit
-            if answers:
-                self._asked = False
-            self._changed.notify_all()
+            self._grant(granted)
+
+    def answer(self, question: Question, granted: Mapping[LaneKey, int | None]) -> None:
+        """Take the peer's answer to ``question``; when there is a later one, what it says is out of date."""
+        with self._lock:
+            if question.number == self._asked.number:
+                current = {key: granted[key] for key in self._asked.lanes if key in granted}
+                self._asked = Question(self._asked.number, ())
+                self._grant(current)
+
+    def _grant(self, granted: Mapping[LaneKey, int | None]) -> None:
+        for key, credit in granted.items():
+            if credit is None:
+                self._forget(key)
+            elif key in self._lanes:
+                self._credits[key] = credit
+        self._changed.notify_all()
 
     def _forget(self, key: LaneKey) -> None:
         self._lanes.pop(key, None)
         self._credits.pop(key, None)
+        if key in self._asked.lanes:
+            self._asked = replace(self._asked, lanes=tuple(lane for lane in self._asked.lanes if lane != key))
 
     def close_session(self, session: str, *, deliver: bool) -> None:
         """Take no more of a session and release whoever waits to put; ``deliver`` what is queued, or drop it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from functools import partial
 from typing import Any
 
 import ray
@@ -15,8 +16,9 @@ import ray
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import MmstreamError, Packet
 from mmstream.executors.ledger import Ledger, Replica, Result
-from mmstream.executors.ray_host import Departures, Host
-from mmstream.executors.ray_link import LinkError, ask
+from mmstream.executors.outbox import Batch, LaneKey, Question
+from mmstream.executors.ray_host import CLOSE_TIMEOUT_S, Departures, Host, Parcel
+from mmstream.executors.ray_link import ROOM_POLL_S, LinkError, ask
 from mmstream.graph import Edge, Graph, WorkerSpec
 from mmstream.worker import Arguments, Outcome, Worker
 
@@ -36,6 +38,7 @@ class RayExecutor:
         self._driver: Worker | None = None
         self._threads: list[threading.Thread] = []
         self._actors: dict[Replica, Any] = {}
+        self._asked: dict[Replica, int] = {}  # number of an actor's last question about room here
         self._closing = False
         self._owns_ray = False
         for spec in graph.workers.values():
@@ -43,10 +46,21 @@ class RayExecutor:
                 self._driver = Worker(graph, spec, self._deliver, self._driver_ended, clock)
 
     def start(self) -> None:
+        try:
+            if self._driver is not None:
+                self._driver.build()
+            self._join_cluster()
+            self._start_actors([spec for spec in self._graph.workers.values() if spec.place == "worker"])
+        except MmstreamError:
+            self.close()
+            raise
+        self._departures.connect(self._actors, self._replica_lost)
+        for replica in self._actors:
+            self._run(partial(self._pull, replica), f"pull-{replica[0]}-{replica[1]}")
         if self._driver is not None:
-            self._driver.build()
-        self._join_cluster()
-        specs = [spec for spec in self._graph.workers.values() if spec.place == "worker"]
+            self._run(self._driver.run, "driver")
+
+    def _start_actors(self, specs: list[WorkerSpec]) -> None:
         _check_room(specs)
         for spec in specs:
             for number in range(spec.replicas):
@@ -58,13 +72,7 @@ class RayExecutor:
         for replica, reference in starting.items():
             fault = ask(reference, replica, START_TIMEOUT_S)
             if fault is not None:
-                self.close()
                 raise fault
-        self._departures.connect(self._actors, self._replica_lost)
-        for replica in self._actors:
-            self._run(lambda replica=replica: self._pull(replica), f"pull-{replica[0]}-{replica[1]}")
-        if self._driver is not None:
-            self._run(self._driver.run, "driver")
 
     def open(self, session: str, arguments: Arguments | None = None) -> None:
         pins = self._ledger.pin(session)
@@ -73,6 +81,9 @@ class RayExecutor:
             self._driver.open(session)
         actors = {replica: self._actors[replica] for replica in pins.values() if replica in self._actors}
         self._ask_all(session, {replica: actor.open.remote(session, pins) for replica, actor in actors.items()})
+        fault = self._ledger.fault(session)
+        if fault is not None:  # it may have come before every worker knew the session and could give it up
+            self._give_up(session, fault)
         given = arguments or {}
         self._ask_all(session, {r: actor.start_session.remote(session, given) for r, actor in actors.items()})
         if self._driver is not None:
@@ -90,6 +101,9 @@ class RayExecutor:
     def abort(self, session: str) -> None:
         self._give_up(session, MmstreamError(f"session {session!r} was aborted"))
 
+    def reached(self, session: str) -> float:
+        return (self._driver.reached(session) if self._driver else None) or 0.0
+
     def close(self) -> None:
         self._closing = True
         for session in self._ledger.sessions():
@@ -97,10 +111,14 @@ class RayExecutor:
         self._departures.close()
         if self._driver is not None:
             self._driver.close()
+        ending = [actor.close.remote() for actor in self._actors.values()]
+        if ending:
+            ray.wait(ending, num_returns=len(ending), timeout=CLOSE_TIMEOUT_S)
         for actor in self._actors.values():
             ray.kill(actor)
         for thread in self._threads:
             thread.join(PULL_S)
+        self._ledger.end_all(MmstreamError("the executor was closed"))
         if self._owns_ray:
             ray.shutdown()
 
@@ -123,7 +141,7 @@ class RayExecutor:
             resources=asked or None,
             max_restarts=0,
             max_task_retries=0,
-            concurrency_groups={"link": 1, "control": 2, "pull": 1, "room": upstream},
+            concurrency_groups={"link": 1, "control": 2, "pull": 1, "room": 2 * upstream},
         )(Host).remote(self._graph, spec.name, number)
 
     def _all_replicas(self) -> list[Replica]:
@@ -161,17 +179,36 @@ class RayExecutor:
     def _pull(self, replica: Replica) -> None:
         """Bring what an actor has for this process: packets for its sinks, and how sessions ended."""
         actor = self._actors[replica]
+        granted: dict[LaneKey, int | None] = {}
         while not self._closing:
             try:
-                batch, outcomes = ask(actor.pull.remote(PULL_S), replica)
+                parcel: Parcel = ask(actor.pull.remote(granted, PULL_S), replica)
             except LinkError as error:
                 self._replica_lost(replica, error)
                 return
-            if self._driver is not None:
-                for edge, packet in batch:
-                    self._driver.inbox.put(edge, packet)
-            for outcome in outcomes:
+            granted = self._take_in(parcel.batch)
+            if parcel.question is not None:
+                self._asked[replica] = parcel.question.number
+                threading.Thread(target=self._answer, args=(replica, parcel.question), daemon=True).start()
+            for outcome in parcel.outcomes:
                 self._ledger.report(outcome)
+
+    def _take_in(self, batch: Batch) -> dict[LaneKey, int | None]:
+        """Queue packets for this process, for which there is room, and give the room that is left."""
+        if self._driver is None:
+            return {}
+        for edge, packet in batch:
+            self._driver.inbox.put(edge, packet)
+        return self._driver.inbox.rooms({(edge, packet.session) for edge, packet in batch})
+
+    def _answer(self, replica: Replica, question: Question) -> None:
+        """Tell an actor once lanes that it asked about have room, unless it has asked again meanwhile."""
+        if self._driver is None:
+            return
+        inbox = self._driver.inbox
+        inbox.wait_for_room(question.lanes, ROOM_POLL_S, lambda: self._asked[replica] > question.number)
+        if not self._closing:
+            self._actors[replica].answer.remote(question, inbox.rooms(question.lanes))
 
     def _replica_lost(self, replica: Replica, error: LinkError) -> None:
         """End the sessions of a dead or silent actor on its behalf, and see that it stays dead."""

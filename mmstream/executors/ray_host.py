@@ -6,25 +6,28 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from mmstream.core import MmstreamError, Packet
 from mmstream.executors.ledger import Replica
-from mmstream.executors.outbox import Batch, LaneKey, Outbox
+from mmstream.executors.outbox import Batch, LaneKey, Outbox, Question
 from mmstream.executors.ray_link import LinkError, Receipt, Sender
 from mmstream.graph import Edge, Graph
 from mmstream.worker import Arguments, Outcome, Worker
 
 Pins = Mapping[str, Replica]  # worker name -> the replica that a session lives in
 
+CLOSE_TIMEOUT_S = 5.0  # for the worker's thread to end and its operators to close
+
 
 class Departures:
     """Where packets go that leave a process: a link for each peer actor, and the mailbox of the driver."""
 
     def __init__(self, graph: Graph, link: str) -> None:
-        self.mailbox = Outbox(credited=False)
+        self.mailbox = Outbox()
         self._home = {node: spec for spec in graph.workers.values() for node in spec.nodes}
         self._link = link
         self._senders: dict[Replica, Sender] = {}
@@ -50,6 +53,11 @@ class Departures:
         outbox = self.mailbox if spec.place == "driver" else self._senders[pins[spec.name]].outbox
         outbox.put(edge, packet)
 
+    def fault(self, pins: Pins) -> LinkError | None:
+        """Why a session with these replicas cannot be served from here: a link of its is broken."""
+        senders = (self._senders.get(replica) for replica in pins.values())
+        return next((sender.fault for sender in senders if sender is not None and sender.fault is not None), None)
+
     def end(self, session: str, *, deliver: bool) -> None:
         """The session is over here; ``deliver`` what is still queued, or drop it."""
         pins = self._pins.pop(session, {})
@@ -69,6 +77,15 @@ class Departures:
         return [self.mailbox, *(sender.outbox for sender in peers if sender is not None)]
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What an actor has for the driver."""
+
+    batch: Batch
+    question: Question | None  # lanes of which it holds more than the driver has room for
+    outcomes: list[Outcome]
+
+
 class Host:
     """A worker in an actor. ``put`` never waits and runs in a group of one thread, so packets stay in order.
 
@@ -82,6 +99,8 @@ class Host:
         self._worker = Worker(graph, graph.workers[worker], self._departures.deliver, self._session_ended)
         self._outcomes: deque[Outcome] = deque()
         self._taken: dict[str, int] = {}  # link -> packets taken
+        self._asked: dict[str, int] = {}  # link -> number of its last question about room
+        self._thread: threading.Thread | None = None
 
     @ray.method(concurrency_group="control")
     def start(self, peers: Mapping[Replica, Any]) -> MmstreamError | None:
@@ -100,7 +119,8 @@ class Host:
                 built.set()
             self._worker.run()
 
-        threading.Thread(target=live, name="mmstream-worker", daemon=True).start()
+        self._thread = threading.Thread(target=live, name="mmstream-worker", daemon=True)
+        self._thread.start()
         built.wait()
         return faults[0] if faults else None
 
@@ -108,6 +128,9 @@ class Host:
     def open(self, session: str, pins: Pins) -> None:
         self._departures.open(session, pins)
         self._worker.open(session)
+        fault = self._departures.fault(pins)
+        if fault is not None:
+            self._worker.abort(session, fault)
 
     @ray.method(concurrency_group="control")
     def start_session(self, session: str, arguments: Arguments) -> None:
@@ -122,6 +145,14 @@ class Host:
         self._departures.end(session, deliver=False)
         self._worker.abort(session, error)
 
+    @ray.method(concurrency_group="control")
+    def close(self) -> None:
+        """Give up what is open and close the operators, before the actor is killed."""
+        self._worker.close()
+        self._departures.close()
+        if self._thread is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+
     @ray.method(concurrency_group="link")
     def put(self, link: str, first_seq: int, batch: Batch) -> Receipt:
         """Queue a batch. Its sender holds a credit for each packet, so there is always room."""
@@ -132,24 +163,27 @@ class Host:
             self._worker.inbox.put(edge, packet)
         self._taken[link] = taken + len(batch)
         lanes = {(edge, packet.session) for edge, packet in batch}
-        return Receipt(self._incarnation, self._taken[link], self._room(lanes))
+        return Receipt(self._incarnation, self._taken[link], self._worker.inbox.rooms(lanes))
 
     @ray.method(concurrency_group="room")
-    def wait_for_room(self, lanes: tuple[LaneKey, ...], timeout_s: float) -> Mapping[LaneKey, int | None]:
-        """The lanes' free places, once any has some or ``timeout_s`` has passed."""
-        self._worker.inbox.wait_for_room(lanes, timeout_s)
-        return self._room(lanes)
+    def wait_for_room(self, link: str, question: Question, timeout_s: float) -> Mapping[LaneKey, int | None]:
+        """The lanes' free places, once any has some, the link asks again, or ``timeout_s`` has passed."""
+        self._asked[link] = max(question.number, self._asked.get(link, 0))
+        self._worker.inbox.wait_for_room(question.lanes, timeout_s, lambda: self._asked[link] > question.number)
+        return self._worker.inbox.rooms(question.lanes)
 
     @ray.method(concurrency_group="pull")
-    def pull(self, timeout_s: float) -> tuple[Batch, list[Outcome]]:
-        """What has come for the driver, waiting up to ``timeout_s`` for some."""
-        batch: Batch = []
-        if not self._outcomes:
-            batch, _ = self._departures.mailbox.take(timeout_s)
-        return batch, [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+    def pull(self, granted: Mapping[LaneKey, int | None], timeout_s: float) -> Parcel:
+        """What has come for the driver, waiting up to ``timeout_s``; ``granted``: the room after the last parcel."""
+        mailbox = self._departures.mailbox
+        mailbox.grant(granted)
+        batch, question = ([], None) if self._outcomes else mailbox.take(timeout_s)
+        return Parcel(batch, question, [self._outcomes.popleft() for _ in range(len(self._outcomes))])
 
-    def _room(self, lanes: Any) -> dict[LaneKey, int | None]:
-        return {(edge, session): self._worker.inbox.room(edge, session) for edge, session in lanes}
+    @ray.method(concurrency_group="control")
+    def answer(self, question: Question, granted: Mapping[LaneKey, int | None]) -> None:
+        """The driver's lanes have room again."""
+        self._departures.mailbox.answer(question, granted)
 
     def _session_ended(self, outcome: Outcome) -> None:
         self._departures.end(outcome.session, deliver=outcome.error is None)

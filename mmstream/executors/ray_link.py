@@ -18,7 +18,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from mmstream.core import MmstreamError
 from mmstream.executors.ledger import Replica
-from mmstream.executors.outbox import Batch, LaneKey, Outbox
+from mmstream.executors.outbox import Batch, LaneKey, Outbox, Question
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +39,27 @@ class Receipt:
     credits: Mapping[LaneKey, int | None]  # free places of the lanes in the batch; None: no such session
 
 
-def ask(reference: Any, peer: Replica, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-    """The answer to a call to ``peer``.
+def ask(reference: Any, peer: Replica, timeout_s: float | None = None) -> Any:
+    """The answer to a call to ``peer``, waited for as long as ``timeout_s`` or ``CALL_TIMEOUT_S``.
 
     Raises:
         LinkError: the peer died, did not answer within ``timeout_s``, or failed inside.
     """
-    name = f"worker {peer[0]!r} (replica {peer[1]})"
+    timeout_s = CALL_TIMEOUT_S if timeout_s is None else timeout_s
     try:
         return ray.get(reference, timeout=timeout_s)
-    except GetTimeoutError as error:
-        raise LinkError(f"{name} did not answer within {timeout_s:.0f} s") from error
-    except RayActorError as error:
-        raise LinkError(f"{name} died: {str(error).splitlines()[0]}") from error
     except RayError as error:
-        raise LinkError(f"{name} failed: {str(error).strip().splitlines()[-1]}") from error
+        raise lost(peer, error, timeout_s) from error
+
+
+def lost(peer: Replica, error: BaseException, timeout_s: float = 0.0) -> LinkError:
+    """What a failed call to ``peer`` means, in one line."""
+    name = f"worker {peer[0]!r} (replica {peer[1]})"
+    if isinstance(error, GetTimeoutError):
+        return LinkError(f"{name} did not answer within {timeout_s:.0f} s")
+    if isinstance(error, RayActorError):
+        return LinkError(f"{name} died: {str(error).splitlines()[0]}")
+    return LinkError(f"{name} failed: {str(error).strip().splitlines()[-1]}")
 
 
 class Sender(threading.Thread):
@@ -61,39 +67,53 @@ class Sender(threading.Thread):
 
     def __init__(self, link: str, peer: Replica, actor: Any, lost: Callable[[Replica, LinkError], None]) -> None:
         super().__init__(name=f"mmstream-link-{peer[0]}-{peer[1]}", daemon=True)
-        self.outbox = Outbox(credited=True)
+        self.outbox = Outbox()
         self._link = link
         self._peer = peer
         self._actor = actor
         self._lost = lost
         self._incarnation: str | None = None
         self._seq = 0
+        self._unanswered: BaseException | None = None  # why a question got no answer
+        self.fault: LinkError | None = None  # why nothing more can be sent
 
     def run(self) -> None:
         try:
             while not self.outbox.closed:
-                batch, starving = self.outbox.take()
-                if starving:
-                    self._ask_for_room(starving)
+                batch, question = self.outbox.take()
+                if question:
+                    self._ask_for_room(question)
                 if batch:
                     self._send(batch)
+            if self._unanswered is not None:
+                raise lost(self._peer, self._unanswered)
         except LinkError as error:
+            self.fault = error
             self.outbox.close()
             self._lost(self._peer, error)
 
     def _send(self, batch: Batch) -> None:
-        receipt: Receipt = ask(self._actor.put.remote(self._link, self._seq, batch), self._peer)
+        try:
+            reference = self._actor.put.remote(self._link, self._seq, batch)
+        except Exception as error:  # whatever the pickling of a payload raises
+            reason = str(error).strip().splitlines()[0]
+            raise LinkError(f"worker {self._peer[0]!r} cannot be sent a packet: {reason}") from error
+        receipt: Receipt = ask(reference, self._peer)
         if self._incarnation not in (None, receipt.incarnation):
             raise LinkError(f"worker {self._peer[0]!r} was restarted and has lost its sessions")
         self._incarnation = receipt.incarnation
         self._seq = receipt.next_seq
         self.outbox.grant(receipt.credits)
 
-    def _ask_for_room(self, lanes: tuple[LaneKey, ...]) -> None:
+    def _ask_for_room(self, question: Question) -> None:
         """Ask without waiting: lanes that do have room go on meanwhile."""
-        future: Future[Mapping[LaneKey, int | None]] = self._actor.wait_for_room.remote(lanes, ROOM_POLL_S).future()
-        future.add_done_callback(self._take_room)
 
-    def _take_room(self, future: Future[Mapping[LaneKey, int | None]]) -> None:
-        # A dead peer makes no room; the next batch to it finds that out and says so.
-        self.outbox.grant({} if future.exception() else future.result(), answers=True)
+        def take(future: Future[Mapping[LaneKey, int | None]]) -> None:
+            error = future.exception()
+            if error is None:
+                self.outbox.answer(question, future.result())
+            else:
+                self._unanswered = error
+                self.outbox.close()
+
+        self._actor.wait_for_room.remote(self._link, question, ROOM_POLL_S).future().add_done_callback(take)

@@ -1,0 +1,117 @@
+"""Many files through one graph: which files, under which names, a few sessions at a time, one result each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmstream.core import MmstreamError
+from mmstream.executors import Executor
+
+# What ffmpeg commonly reads and people keep speech in; a file named on the command line may end in anything.
+MEDIA_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        "3gp aac ac3 aif aiff amr asf au avi caf flac flv m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg mpg mts "
+        "m2ts mxf oga ogg ogv opus ra spx ts vob wav webm wma wmv wv"
+    ).split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One media file and the name of its session, which its outputs are named after."""
+
+    media: Path
+    name: str  # may hold folders: "s11/bbae2n"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How one job ended."""
+
+    job: Job
+    error: MmstreamError | None
+    wall_s: float
+
+
+def find_jobs(paths: Iterable[Path]) -> tuple[list[Job], list[MmstreamError]]:
+    """The media files among ``paths`` and in folders among them, in order of name, and what cannot be used.
+
+    A file is named after itself, one found in a folder after its place in that folder, without suffix where that
+    stays unique.
+
+    Raises:
+        MmstreamError: two files would write the same captions.
+    """
+    found: dict[Path, Path] = {}  # file -> name with suffix
+    faults: list[MmstreamError] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and file.is_file()
+            )
+            for file in inside:
+                found.setdefault(file, file.relative_to(path))
+            if not inside:
+                faults.append(MmstreamError(f"{path}: the folder holds no media files"))
+        elif path.exists():
+            found.setdefault(path, Path(path.name))
+        else:
+            faults.append(MmstreamError(f"{path}: there is no such file or folder"))
+    return [Job(file, name) for file, name in zip(found, _unique(found), strict=True)], faults
+
+
+def _unique(found: dict[Path, Path]) -> list[str]:
+    """Names without suffix, or with it where two files differ in nothing else."""
+    stems = Counter(name.with_suffix("") for name in found.values())
+    names = [str(name.with_suffix("") if stems[name.with_suffix("")] == 1 else name) for name in found.values()]
+    for name, count in Counter(names).items():
+        if count > 1:
+            first, second, *_ = (str(file) for file, taken in zip(found, names, strict=True) if taken == name)
+            raise MmstreamError(f"{first} and {second} would both write {name!r}: give them different output folders")
+    return names
+
+
+@dataclass
+class Batch:
+    """Runs jobs, at most ``at_once`` at a time. ``results`` may be iterated once; leaving it early aborts the rest."""
+
+    executor: Executor
+    source: str  # the node that reads the file
+    at_once: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the source, beside its path
+    running: dict[str, tuple[Job, float]] = field(default_factory=dict)  # session -> job, monotonic start
+
+    def results(self, jobs: Sequence[Job], poll_s: float = 0.25) -> Iterator[Done | None]:
+        """Each job's end, in the order in which they end; None every ``poll_s`` meanwhile, for a progress bar."""
+        waiting = list(reversed(jobs))
+        try:
+            while waiting or self.running:
+                while waiting and len(self.running) < self.at_once:
+                    failed = self._begin(waiting.pop())
+                    if failed is not None:
+                        yield failed
+                if not self.running:
+                    continue
+                result = self.executor.wait(poll_s)
+                if result is None:
+                    yield None
+                    continue
+                job, began = self.running.pop(result.session)
+                yield Done(job, result.error, time.monotonic() - began)
+        finally:
+            for session in self.running:
+                self.executor.abort(session)
+
+    def _begin(self, job: Job) -> Done | None:
+        try:
+            self.executor.open(job.name, {self.source: {**self.arguments, "path": str(job.media)}})
+        except MmstreamError as error:
+            return Done(job, error, 0.0)
+        self.running[job.name] = (job, time.monotonic())
+        return None

@@ -1,0 +1,134 @@
+"""``mmstream live``, ``run`` and ``demo``: one session, captions on the terminal as the words are spoken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmstream.commands.options import Allow, ExecutorOption, Model, Pipeline, Sets
+from mmstream.core import MmstreamError
+from mmstream.drive import run_to_end, running, warn_of_losses
+from mmstream.executors import ExecutorName
+from mmstream.graph import Graph
+from mmstream.recipe import Recipe, SinkNode, file_sink, terminal
+from mmstream.registry import resolve
+
+log = logging.getLogger(__name__)
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "spoken.mp4"
+
+
+def live(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A stream's address (rtsp, udp, http, hls) or a file, played at 1.0x; else the microphone."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="Microphone by name or number; see `mmstream devices`.")
+    ] = None,
+    model: Model = "auto",
+    output: Annotated[
+        list[Path] | None, typer.Option("--output", "-o", help="Also write captions here: .srt, .vtt, .jsonl or .txt.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de (Whisper only).")] = None,
+    executor: ExecutorOption = "local",
+    pipeline: Pipeline = None,
+    sets: Sets = None,
+    allow: Allow = None,
+) -> None:
+    """Caption a microphone, a live stream or a file as it plays. Ctrl-C ends; the last words still come out.
+
+    Examples:
+
+        mmstream live
+
+        mmstream live --device USB --model whisper-base.en --output talk.srt --output talk.jsonl
+
+        mmstream live rtsp://camera.local/stream --output watch.vtt
+    """
+    if source is not None and device is not None:
+        raise MmstreamError(f"--device chooses a microphone, but {source!r} is to be captioned: give one of the two")
+    recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
+    _choose_source(recipe, source, device)
+    chosen = resolve(model, language)
+    recipe.recognise_with(chosen if language is None else chosen.with_arguments(language=language))
+    recipe.write_to([terminal(), *_file_sinks(output or ())])
+    log.info("model: %s", chosen.describe())
+    run_graph(recipe.graph(), executor, "live")
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="Pipeline file.")],
+    executor: ExecutorOption = "local",
+    session: Annotated[
+        str, typer.Option(help="Name of the session; {session} in a sink's path stands for it.")
+    ] = "run",
+    sets: Sets = None,
+    allow: Allow = None,
+) -> None:
+    """Run a pipeline file as it stands, until its sources end or Ctrl-C.
+
+    Examples:
+
+        mmstream run pipeline.yaml
+
+        mmstream run pipeline.yaml --executor ray --set source.device=USB
+    """
+    run_graph(Recipe(file, sets=sets or (), allow=allow or ()).graph(), executor, session)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the captions.")] = Path("out"),
+    executor: ExecutorOption = "local",
+) -> None:
+    """Caption the spoken sample video that comes with mmstream, at its own pace: no microphone, no network.
+
+    Example:
+
+        mmstream demo
+    """
+    files = [output / f"demo.{suffix}" for suffix in ("srt", "vtt", "jsonl")]
+    recipe = Recipe()
+    _choose_source(recipe, str(SAMPLE), None)
+    recipe.recognise_with(resolve("sphinx"))
+    recipe.write_to([terminal(), *_file_sinks(files)])
+    run_graph(recipe.graph(), executor, "demo")
+    for path in files:
+        log.info("wrote %s (%d bytes)", path, path.stat().st_size)
+
+
+def run_graph(graph: Graph, executor: ExecutorName, session: str) -> None:
+    """One session of ``graph`` from start to end.
+
+    Raises:
+        MmstreamError: the session failed.
+    """
+    with running(executor, graph) as started:
+        result = run_to_end(started, session)
+    if result.error is not None:
+        raise result.error
+    warn_of_losses(result)
+
+
+def _choose_source(recipe: Recipe, source: str | None, device: str | None) -> None:
+    if source is None:
+        arguments: dict[str, Any] = {} if device is None else {"device": device}
+        recipe.listen_to("operators.sources:Microphone", arguments, live=True)
+    elif "://" in source:
+        recipe.listen_to("operators.sources:LiveUrl", {"url": source}, live=True)
+    else:
+        recipe.listen_to("operators.sources:MediaFile", {"path": source, "pace": "realtime"}, live=False)
+
+
+def _file_sinks(paths: Sequence[Path]) -> list[SinkNode]:
+    sinks = [file_sink(str(path)) for path in paths]
+    named = {sink.name: sink for sink in sinks}
+    if len(named) == len(sinks):
+        return sinks
+    return [SinkNode(f"{sink.name}_{number}", sink.use, sink.arguments) for number, sink in enumerate(sinks, 1)]

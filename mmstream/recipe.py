@@ -1,0 +1,118 @@
+"""What commands make of a pipeline file: another source, another model, other sinks, more replicas; the rest stays.
+
+One ``pipeline.yaml`` serves live, batch and cluster use, so a command never writes a graph of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmstream.core import MmstreamError
+from mmstream.graph import Graph
+from mmstream.pipeline import Document, check, default_path, read, roles
+from mmstream.registry import Model
+from mmstream.spelling import did_you_mean
+
+FORMATS: Mapping[str, str] = {  # file suffix -> sink
+    "srt": "operators.sinks:Srt",
+    "vtt": "operators.sinks:WebVtt",
+    "jsonl": "operators.sinks:JsonLines",
+    "txt": "operators.sinks:PlainText",
+}
+TERMINAL = "operators.sinks:Terminal"
+
+
+@dataclass(frozen=True, slots=True)
+class SinkNode:
+    """A sink to add: its node's name, operator and arguments."""
+
+    name: str
+    use: str
+    arguments: Mapping[str, Any]
+
+
+def terminal() -> SinkNode:
+    return SinkNode("terminal", TERMINAL, {})
+
+
+def file_sink(path: str) -> SinkNode:
+    """The sink that writes ``path``, by its suffix.
+
+    Raises:
+        MmstreamError: no format has that suffix.
+    """
+    suffix = Path(path).suffix.removeprefix(".").lower()
+    if suffix not in FORMATS:
+        hint = did_you_mean(suffix, FORMATS, "known are")
+        raise MmstreamError(f"{path}: no caption format ends in {'.' + suffix if suffix else 'nothing'!r}{hint}")
+    return SinkNode(f"{suffix}_file", FORMATS[suffix], {"path": path})
+
+
+class Recipe:
+    """A pipeline file on its way to a graph. Faults of the file and of the changes come out of ``graph``, together."""
+
+    def __init__(self, path: Path | None = None, *, sets: Sequence[str] = (), allow: Sequence[str] = ()) -> None:
+        self._allow = tuple(allow)
+        self._document: Document = read(path or default_path())
+        self._roles = roles(self._document, self._allow)
+        self._sets = tuple(sets)
+        self._replicas = 1
+
+    @property
+    def source(self) -> str:
+        """The name of the one source.
+
+        Raises:
+            MmstreamError: the file has none, or several.
+        """
+        names = self._roles.sources
+        if len(names) != 1:
+            raise MmstreamError(f"{self._document.path}: this command needs one source; there are {len(names)}")
+        return names[0]
+
+    def listen_to(self, use: str, arguments: Mapping[str, Any], *, live: bool) -> None:
+        """Put another source in the place of the file's own; unless it is ``live``, no edge drops anything."""
+        self._document.replace_node(self.source, use=use, arguments=arguments)
+        if not live:
+            self._document.block_everywhere()
+
+    def recognise_with(self, model: Model) -> None:
+        """Put the model's decoder, and the commit policy that suits it, in the place of the file's own."""
+        for name in self._roles.decoders:
+            self._document.replace_node(name, use=model.use, arguments=model.arguments)
+        for name in self._roles.commits:
+            self._document.set_arguments(name, model.commit)
+
+    def write_to(self, sinks: Sequence[SinkNode]) -> None:
+        """Put other sinks in the place of the file's own, fed by whatever fed those."""
+        entries = dict(self._document.nodes)
+        feeds = [name for sink in self._roles.sinks for name in _inputs(entries[sink])]
+        for name in self._roles.sinks:
+            self._document.remove_node(name)
+        for sink in sinks:
+            inputs = list(dict.fromkeys(feeds))
+            self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=inputs)
+
+    def replicate(self, workers: int) -> None:
+        """Run ``workers`` replicas of every worker but the user's own process."""
+        self._replicas = workers
+
+    def graph(self) -> Graph:
+        """The checked graph.
+
+        Raises:
+            PipelineError: every problem of the file.
+        """
+        for setting in self._sets:  # last, so that what the user says holds whatever the command has put in place
+            self._document.set(setting)
+        graph = check(self._document, self._allow)
+        return graph if self._replicas == 1 else graph.replicated(self._replicas)
+
+
+def _inputs(entry: Mapping[str, Any]) -> list[str]:
+    """The names in a node's ``from``, in any of its forms."""
+    given = entry.get("from", [])
+    return [given] if isinstance(given, str) else [str(name) for name in given]
