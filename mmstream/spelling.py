@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 _SIMILARITY = 0.6  # of difflib, 0..1: below it a suggestion puzzles more than it helps
 _LISTED = 12  # names shown where none is near
+_COMPARED = 200  # names: among more, a suggestion costs more time than it saves
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """The name most like ``word``, whatever its case; None where none comes near."""
     folded = {name.casefold(): name for name in names}
+    if len(folded) > _COMPARED:
+        return None
     found = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=_SIMILARITY)
     return folded[found[0]] if found else None
 
