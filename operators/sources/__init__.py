@@ -1,0 +1,22 @@
+"""Where media comes from. Importing this package imports NumPy only: each source brings its library when it opens."""
+
+from operators.sources.camera import Camera
+from operators.sources.container import MediaInfo, probe
+from operators.sources.devices import InputDevice, list_devices
+from operators.sources.errors import SourceError, SourceLost
+from operators.sources.live_url import LiveUrl
+from operators.sources.media_file import MediaFile
+from operators.sources.microphone import Microphone
+
+__all__ = [
+    "Camera",
+    "InputDevice",
+    "LiveUrl",
+    "MediaFile",
+    "MediaInfo",
+    "Microphone",
+    "SourceError",
+    "SourceLost",
+    "list_devices",
+    "probe",
+]
