@@ -1,0 +1,6 @@
+"""Recognisers: speech -> hypotheses. Importing this package imports no recogniser: each is loaded when it is built."""
+
+from operators.decoders.sphinx import Sphinx
+from operators.decoders.whisper import Whisper
+
+__all__ = ["Sphinx", "Whisper"]
