@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,7 +52,13 @@ def find_jobs(paths: Iterable[Path]) -> tuple[list[Job], list[MmstreamError]]:
     found: dict[Path, Path] = {}  # file -> name with suffix
     faults: list[MmstreamError] = []
     for path in paths:
-        if path.is_dir():
+        try:
+            mode = path.stat().st_mode
+        except OSError as fault:
+            absent = isinstance(fault, FileNotFoundError)
+            faults.append(MmstreamError(f"{path}: {'there is no such file or folder' if absent else fault.strerror}"))
+            continue
+        if stat.S_ISDIR(mode):
             inside = sorted(
                 file for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES and file.is_file()
             )
@@ -59,10 +66,10 @@ def find_jobs(paths: Iterable[Path]) -> tuple[list[Job], list[MmstreamError]]:
                 found.setdefault(file, file.relative_to(path))
             if not inside:
                 faults.append(MmstreamError(f"{path}: the folder holds no media files"))
-        elif path.exists():
+        elif stat.S_ISREG(mode):
             found.setdefault(path, Path(path.name))
         else:
-            faults.append(MmstreamError(f"{path}: there is no such file or folder"))
+            faults.append(MmstreamError(f"{path}: neither a file nor a folder"))
     return [Job(file, name) for file, name in zip(found, _unique(found), strict=True)], faults
 
 
@@ -75,6 +82,12 @@ def _unique(found: dict[Path, Path]) -> list[str]:
             first, second, *_ = (str(file) for file, taken in zip(found, names, strict=True) if taken == name)
             raise MmstreamError(f"{first} and {second} would both write {name!r}: give them different output folders")
     return names
+
+
+def named(job: Job, error: MmstreamError) -> str:
+    """Why the job failed, with the name of its file."""
+    text = str(error)
+    return text if str(job.media) in text else f"{job.media}: {text}"
 
 
 @dataclass

@@ -65,7 +65,7 @@ def _options(
 
 def main() -> None:
     """Run the command line. A fault that one line explains prints that line and exits with 1."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))  # both drain
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # drains as Ctrl-C does, even where that is ignored
     try:
         app(standalone_mode=True)
     except MmstreamError as error:

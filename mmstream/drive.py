@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 from collections.abc import Iterator
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
@@ -20,7 +21,10 @@ def running(name: ExecutorName, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> It
     """A started executor, closed at the end whatever happens."""
     executor = make(name, graph, clock)
     try:
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         executor.start()
+        if signal.getsignal(signal.SIGTERM) is not on_sigterm:  # Ray's own kills its workers instead of draining
+            signal.signal(signal.SIGTERM, on_sigterm)
         yield executor
     finally:
         executor.close()

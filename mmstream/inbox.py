@@ -44,7 +44,7 @@ class _Join:
         self.stalled_at: float | None = None  # monotonic seconds since which a full lane waits for a silent one
         self._stall_told = False  # the user has been warned of this wait
         self._stalled_behind = -_EVER  # how far the silent lane was when the waiting began, media seconds
-        self._first = _EVER  # earliest start that has come, media seconds
+        self._first = _EVER  # where the first packet that had to wait begins, media seconds
         self._told = -_EVER  # the watermark last handed out
 
     def take(self) -> Packet[Any] | None:
@@ -79,8 +79,8 @@ class _Join:
             self.stalled_at = None
             return best
         self._first = min(self._first, _start(best))
-        heard = max(self._first, min(lane.watermark for lane in silent))
-        if best.newest - heard > self._max_skew_s:
+        heard = min(lane.watermark for lane in silent)
+        if best.newest - (self._first if heard == -_EVER else heard) > self._max_skew_s:
             return best
         full = [lane for lane in filled if lane.room == 0]
         return best if full and self._waited_enough(full, silent) else None

@@ -15,6 +15,7 @@ from mmstream.graph import Graph
 from mmstream.pipeline import Document, check, default_path, read, roles
 from mmstream.registry import Model
 from mmstream.spelling import did_you_mean
+from mmstream.worker import OperatorError
 
 FORMATS: Mapping[str, str] = {  # file suffix -> sink
     "srt": "operators.sinks:Srt",
@@ -45,9 +46,10 @@ def file_sink(path: str) -> SinkNode:
         MmstreamError: no format has that suffix.
     """
     suffix = Path(path).suffix.removeprefix(".").lower()
+    if not suffix:
+        raise MmstreamError(f"{path}: a caption file's name ends in {', '.join(f'.{known}' for known in FORMATS)}")
     if suffix not in FORMATS:
-        hint = did_you_mean(suffix, FORMATS, "known are")
-        raise MmstreamError(f"{path}: no caption format ends in {'.' + suffix if suffix else 'nothing'!r}{hint}")
+        raise MmstreamError(f"{path}: no caption format ends in {suffix!r}{did_you_mean(suffix, FORMATS, 'known are')}")
     return SinkNode(f"{suffix}_file", FORMATS[suffix], {"path": path})
 
 
@@ -60,6 +62,7 @@ class Recipe:
         self._roles = roles(self._document, self._allow)
         self._sets = tuple(sets)
         self._replicas = 1
+        self._placed: set[str] = set()  # sources and sinks that are not the file's own
 
     @property
     def source(self) -> str:
@@ -76,6 +79,7 @@ class Recipe:
     def listen_to(self, use: str, arguments: Mapping[str, Any], *, live: bool) -> None:
         """Put another source in the place of the file's own; unless it is ``live``, no edge drops anything."""
         self._document.replace_node(self.source, use=use, arguments=arguments)
+        self._placed.add(self.source)
         if not live:
             self._document.block_everywhere()
 
@@ -95,6 +99,7 @@ class Recipe:
         for sink in sinks:
             inputs = list(dict.fromkeys(feeds))
             self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=inputs)
+            self._placed.add(sink.name)
 
     def replicate(self, workers: int) -> None:
         """Run ``workers`` replicas of every worker but the user's own process."""
@@ -110,6 +115,12 @@ class Recipe:
             self._document.set(setting)
         graph = check(self._document, self._allow)
         return graph if self._replicas == 1 else graph.replicated(self._replicas)
+
+    def plainly(self, error: MmstreamError) -> MmstreamError:
+        """``error`` for somebody who knows files and devices, not nodes: what a source or sink put in place says."""
+        if isinstance(error, OperatorError) and error.node in self._placed:
+            return MmstreamError(error.cause.removeprefix("ValueError: "))
+        return error
 
 
 def _inputs(entry: Mapping[str, Any]) -> list[str]:

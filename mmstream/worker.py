@@ -43,7 +43,8 @@ class OperatorError(MmstreamError):
         self.cause = cause
 
     def __str__(self) -> str:
-        return f"node {self.node!r} ({self.use}), session {self.session!r}, at {self.media_time:.3f} s: {self.cause}"
+        place = f", session {self.session!r}, at {self.media_time:.3f} s" if self.session else ""
+        return f"node {self.node!r} ({self.use}){place}: {self.cause}"
 
     @classmethod
     def of(cls, node: Node, session: str, media_time: float, error: BaseException) -> OperatorError:

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from mmstream.core import BatchOperator, MmstreamError, Operator, Packet, Sink, Source
-from mmstream.graph import Batch, Edge, Graph, Node, WorkerSpec
+from mmstream.graph import Batch, Edge, Graph, Node, Overflow, WorkerSpec
 from mmstream.media import AudioChunk, Features, Gap, VideoFrame
 
 
 class Tone(Source):
-    """``count`` audio chunks of 100 ms that hold their own number; then, if asked, a fault or a wait for ``stop``."""
+    """``count`` audio chunks of 100 ms that hold their own number, ``pause_s`` apart; then, if asked, a fault."""
 
     emits = (AudioChunk,)
 
-    def __init__(self, count: int = 10, fail_at: int | None = None, endless: bool = False, samples: int = 4) -> None:
+    def __init__(
+        self,
+        count: int = 10,
+        fail_at: int | None = None,
+        endless: bool = False,
+        samples: int = 4,
+        pause_s: float = 0.0,
+        missing: bool = False,
+    ) -> None:
         super().__init__()
+        if missing:
+            raise MmstreamError("the toy source is not there")
         self.count, self.fail_at, self.endless, self.samples = count, fail_at, endless, samples
+        self.pause_s = 0.01 if endless and not pause_s else pause_s
 
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         number = 0
@@ -30,7 +47,7 @@ class Tone(Source):
             samples = np.full((self.samples, 1), number, np.float32)
             yield Packet(session, number / 10, (number + 1) / 10, AudioChunk(samples, 16000), self.clock.now())
             number += 1
-            if self.endless and self.clock.wait(0.01, self.stopping):
+            if self.pause_s and self.clock.wait(self.pause_s, self.stopping):
                 return
 
 
@@ -39,44 +56,63 @@ class Pictures(Source):
 
     emits = (VideoFrame,)
 
-    def __init__(self, count: int = 25) -> None:
+    def __init__(self, count: int = 25, pause_s: float = 0.0) -> None:
         super().__init__()
-        self.count = count
+        self.count, self.pause_s = count, pause_s
 
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         for number in range(self.count):
             pixels = np.full((2, 2, 3), number % 256, np.uint8)
             yield Packet(session, number / 25, (number + 1) / 25, VideoFrame(pixels), self.clock.now())
+            if self.pause_s and self.clock.wait(self.pause_s, self.stopping):
+                return
+
+
+class Script(Source):
+    """What the test wrote down, (start, end, payload) each; of another session where ``lost`` is set."""
+
+    emits = (AudioChunk, VideoFrame)
+
+    def __init__(self, script: list[tuple[float, float, Any]], lost: bool = False) -> None:
+        super().__init__()
+        self.script, self.lost = script, lost
+
+    def packets(self, session: str) -> Iterator[Packet[Any]]:
+        for start, end, data in self.script:
+            yield Packet("lost" if self.lost else session, start, end, data, end)
 
 
 @dataclass
 class Sum:
+    session: str
     total: float = 0.0
     seen: int = 0
 
 
 class Add(Operator[Sum]):
-    """Features that hold the running sum of the chunks; a fault at the chunk numbered ``fail_at``."""
+    """Features that hold the running sum of the chunks, and a -1 at the end; a fault at the chunk ``fail_at``."""
 
     accepts = (AudioChunk, Features)
     emits = (Features,)
 
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.fail_at = fail_at
+    def __init__(self, fail_at: int | None = None, pause_s: float = 0.0) -> None:
+        self.fail_at, self.pause_s = fail_at, pause_s
 
     def open(self, session: str) -> Sum:
-        return Sum()
+        return Sum(session)
 
     def process(self, packet: Packet[Any], state: Sum) -> Iterable[Packet[Any]]:
         if state.seen == self.fail_at:
             raise ZeroDivisionError("a toy fault")
+        time.sleep(self.pause_s)
         state.seen += 1
-        state.total += float(packet.data.samples[0, 0] if isinstance(packet.data, AudioChunk) else packet.data.values.sum())
+        values = packet.data.samples[:1] if isinstance(packet.data, AudioChunk) else packet.data.values
+        state.total += float(values.sum())
         yield packet.derive(Features(np.array([[state.total]], np.float32), 10.0))
 
     def flush(self, state: Sum) -> Iterable[Packet[Any]]:
         last = state.seen / 10
-        yield Packet("flushed", last, last, Features(np.array([[-1.0]], np.float32), 10.0), 0.0)
+        yield Packet(state.session, last, last, Features(np.array([[-1.0]], np.float32), 10.0), 0.0)
 
 
 class AddShared(BatchOperator[Sum]):
@@ -89,7 +125,7 @@ class AddShared(BatchOperator[Sum]):
         self.sizes: list[int] = []
 
     def open(self, session: str) -> Sum:
-        return Sum()
+        return Sum(session)
 
     def process_batch(self, packets: Sequence[Packet[Any]], states: Sequence[Sum]) -> Iterable[Iterable[Packet[Any]]]:
         assert len({packet.session for packet in packets}) == len(packets)
@@ -122,13 +158,14 @@ class Write(Sink[Lines]):
 
     accepts = (Features, Gap)
 
-    def __init__(self, path: str, place: Literal["a", "b"] = "a") -> None:
-        self.path = path
+    def __init__(self, path: str, pause_s: float = 0.0) -> None:
+        self.path, self.pause_s = path, pause_s
 
     def open(self, session: str) -> Lines:
         return Lines(session)
 
     def process(self, packet: Packet[Any], state: Lines) -> Iterable[Packet[Any]]:
+        time.sleep(self.pause_s)
         if isinstance(packet.data, Gap):
             state.lines.append(f"{packet.start:.2f} {packet.end:.2f} gap {packet.data.reason}")
         else:
@@ -136,9 +173,167 @@ class Write(Sink[Lines]):
         return ()
 
     def flush(self, state: Lines) -> Iterable[Packet[Any]]:
-        with open(self.path.replace("{session}", state.session), "w") as file:
+        with Path(self.path.replace("{session}", state.session)).open("w") as file:
             file.write("".join(line + "\n" for line in state.lines))
         return ()
+
+
+class WriteLag(Write):
+    """Writes with each line how many seconds after its capture a packet arrived."""
+
+    def process(self, packet: Packet[Any], state: Lines) -> Iterable[Packet[Any]]:
+        super().process(packet, state)
+        state.lines[-1] = f"{self.clock.now() - packet.captured_at:.3f} {state.lines[-1]}"
+        return ()
+
+
+class Spy(Operator[str]):
+    """Passes everything on and notes (call, session, media time) in ``diary``, which only threads can share.
+
+    Fails in the call ``fail_in`` of the session ``victim``, once the media time ``fail_from`` is reached; waits for
+    ``gate`` before each packet.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (AudioChunk, VideoFrame, Features)
+    emits = (AudioChunk, VideoFrame, Features)
+
+    def __init__(
+        self,
+        diary: list[tuple[str, str, float]] | None = None,
+        fail_in: str = "",
+        victim: str = "",
+        fail_from: float = 0.0,
+        gate: threading.Event | None = None,
+    ) -> None:
+        self.diary = [] if diary is None else diary
+        self.fail_in, self.victim, self.fail_from, self.gate = fail_in, victim, fail_from, gate
+        self.note("constructor", "", 0.0)
+
+    def note(self, call: str, session: str, start: float) -> None:
+        self.diary.append((call, session, start))
+        if call == self.fail_in and session == self.victim and start >= self.fail_from:
+            raise ZeroDivisionError("a toy fault")
+
+    def open(self, session: str) -> str:
+        self.note("open", session, 0.0)
+        return session
+
+    def process(self, packet: Packet[Any], state: str) -> Iterable[Packet[Any]]:
+        if self.gate is not None and not self.gate.wait(30):
+            raise TimeoutError("nobody opened the gate")
+        self.note("process", state, packet.start)
+        yield packet
+
+    def flush(self, state: str) -> Iterable[Packet[Any]]:
+        self.note("flush", state, 0.0)
+        return ()
+
+    def discard(self, state: str) -> None:
+        self.note("discard", state, 0.0)
+
+    def close(self) -> None:
+        self.note("close", "", 0.0)
+
+
+class SpyOnGaps(Spy):
+    """A spy that takes gaps as its own matter."""
+
+    accepts = (*Spy.accepts, Gap)
+
+
+class Keep(Sink[list[Packet[Any]]]):
+    """Puts a session's packets into ``kept`` when it ends well, which only threads can share."""
+
+    accepts = (AudioChunk, VideoFrame, Features, Gap)
+
+    def __init__(self, kept: dict[str, list[Packet[Any]]], fail: bool = False, gate: threading.Event | None = None):
+        self.kept, self.fail, self.gate = kept, fail, gate
+        self.sessions: dict[int, str] = {}
+
+    def open(self, session: str) -> list[Packet[Any]]:
+        state: list[Packet[Any]] = []
+        self.sessions[id(state)] = session
+        return state
+
+    def process(self, packet: Packet[Any], state: list[Packet[Any]]) -> Iterable[Packet[Any]]:
+        if self.gate is not None and not self.gate.wait(30):
+            raise TimeoutError("nobody opened the gate")
+        if self.fail:
+            raise OSError("no space left on the toy device")
+        state.append(packet)
+        return ()
+
+    def flush(self, state: list[Packet[Any]]) -> Iterable[Packet[Any]]:
+        self.kept[self.sessions.pop(id(state))] = state
+        return ()
+
+
+@dataclass
+class Held:
+    packets: list[Packet[Any]] = field(default_factory=list)
+
+
+class HoldBack(Operator[Held]):
+    """Gives nothing until ``count`` packets have come, then all of them, and the rest at the end."""
+
+    accepts = (AudioChunk, VideoFrame, Features)
+    emits = (AudioChunk, VideoFrame, Features)
+
+    def __init__(self, count: int = 1_000_000) -> None:
+        self.count = count
+
+    def open(self, session: str) -> Held:
+        return Held()
+
+    def process(self, packet: Packet[Any], state: Held) -> Iterable[Packet[Any]]:
+        state.packets.append(packet)
+        if len(state.packets) == self.count:
+            yield from self.flush(state)
+
+    def flush(self, state: Held) -> Iterable[Packet[Any]]:
+        yield from state.packets
+        state.packets.clear()
+
+    def watermark(self, state: Held, reached: float) -> float:
+        return min(reached, state.packets[0].start) if state.packets else reached
+
+
+class Mute(HoldBack):
+    """Takes everything and gives nothing before the end: a voice activity detector in a long silence."""
+
+    def process(self, packet: Packet[Any], state: Held) -> Iterable[Packet[Any]]:
+        state.packets = [packet]
+        return ()
+
+    def watermark(self, state: Held, reached: float) -> float:
+        return state.packets[0].start if state.packets else reached
+
+
+class Doom(Add):
+    """Ends or freezes its whole process at the chunk ``at`` of a session whose name begins with "doomed"."""
+
+    def __init__(self, at: int = 3, way: Literal["exit", "freeze"] = "exit") -> None:
+        super().__init__()
+        self.at, self.way = at, way
+
+    def process(self, packet: Packet[Any], state: Sum) -> Iterable[Packet[Any]]:
+        if state.session.startswith("doomed") and state.seen == self.at:
+            if self.way == "exit":
+                os._exit(1)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        yield from super().process(packet, state)
+
+
+class Unsendable(Operator[None]):
+    """Gives payloads that no other process can take."""
+
+    accepts = (AudioChunk,)
+    emits = (Features,)
+
+    def open(self, session: str) -> None: ...
+
+    def process(self, packet: Packet[Any], state: None) -> Iterable[Packet[Any]]:
+        yield packet.derive(Features(threading.Lock(), 10.0))  # type: ignore[arg-type]
 
 
 def node(name: str, kind: type, max_skew_s: float | None = None, optional: bool = False, **arguments: Any) -> Node:
@@ -150,25 +345,59 @@ def graph(
     edges: list[tuple[str, str]],
     workers: dict[str, list[str]],
     capacity: int = 8,
-    overflow: Literal["block", "drop_oldest", "drop_newest"] = "block",
+    overflow: Overflow = "block",
     replicas: dict[str, int] | None = None,
     batch: Batch | None = None,
+    lossy: Collection[tuple[str, str]] = (),
+    resources: dict[str, dict[str, float]] | None = None,
 ) -> Graph:
-    """A graph in the order given; edges carry what both ends name; the worker ``driver`` runs in the user's process."""
+    """A graph in the order given; edges carry what both ends name; the worker ``driver`` runs in the user's process.
+
+    ``lossy`` edges drop the oldest.
+    """
     by_name = {one.name: one for one in nodes}
     made = []
     for source, target in edges:
+        policy: Overflow = "drop_oldest" if (source, target) in lossy else overflow
         gives, takes = by_name[source].kind.emits, by_name[target].kind.accepts
-        made.append(Edge(source, target, tuple(kind for kind in gives if kind in takes), capacity, overflow))
+        made.append(Edge(source, target, tuple(kind for kind in gives if kind in takes), capacity, policy))
     specs = {
         name: WorkerSpec(
             name,
             tuple(members),
             "driver" if name == "driver" else "worker",
-            {},
+            (resources or {}).get(name, {}),
             (replicas or {}).get(name, 1),
             batch if any(issubclass(by_name[member].kind, BatchOperator) for member in members) else None,
         )
         for name, members in workers.items()
     }
     return Graph("<test>", by_name, tuple(made), specs)
+
+
+def chain(kept: dict[str, list[Packet[Any]]], *operators: Node, source: Node | None = None, **options: Any) -> Graph:
+    """source -> operators -> keep, in one worker."""
+    nodes = [source or node("source", Tone, count=5), *operators, node("keep", Keep, kept=kept)]
+    names = [one.name for one in nodes]
+    return graph(nodes, list(pairwise(names)), {"main": names}, **options)
+
+
+def numbers(packets: Iterable[Packet[Any]]) -> list[float | None]:
+    """What toy packets hold; None for a gap."""
+    return [None if isinstance(one.data, Gap) else float(_array(one.data).flat[0]) for one in packets]
+
+
+def _array(data: Any) -> Any:
+    return data.samples if isinstance(data, AudioChunk) else data.values if isinstance(data, Features) else data.pixels
+
+
+LOST = Gap("audio", "the device overflowed")
+
+
+def chunk(number: float) -> AudioChunk:
+    return AudioChunk(np.full((1, 1), number, np.float32), 16000)
+
+
+def gapped() -> Node:
+    """A source of two chunks and a gap between them."""
+    return node("source", Script, script=[(0.0, 1.0, chunk(1)), (1.0, 2.0, LOST), (2.0, 3.0, chunk(5))])

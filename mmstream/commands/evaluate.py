@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmstream.atomic import AtomicFile
-from mmstream.batch import Batch, Job
+from mmstream.batch import Batch, Job, named
 from mmstream.commands.options import Allow, ExecutorOption, Json, Model, Pipeline, Sets
 from mmstream.core import MmstreamError
 from mmstream.drive import running
@@ -69,11 +69,11 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
         recipe.write_to([file_sink(f"{folder}/{{session}}.jsonl")])
         with running(executor, recipe.graph()) as started:
-            trial = _Trial(Batch(started, source, workers), Path(folder))
+            trial = _Trial(recipe, Batch(started, source, workers), Path(folder))
             if realtime:
                 trial.warm_up(entries[0])
                 batch = Batch(started, source, workers, {"pace": "realtime"})
-                trial = _Trial(batch, Path(folder))
+                trial = _Trial(recipe, batch, Path(folder))
             trial.run(entries, console)
     result = trial.result(realtime)
     if output is not None:
@@ -87,6 +87,7 @@ def evaluate(
 class _Trial:
     """A manifest run through the pipeline, and what came out of it."""
 
+    recipe: Recipe
     batch: Batch
     folder: Path
     utterances: list[dict[str, Any]] = field(default_factory=list)
@@ -114,7 +115,7 @@ class _Trial:
                 if done is None:
                     continue
                 if done.error is not None:
-                    raise MmstreamError(f"{done.job.media}: {done.error}")
+                    raise MmstreamError(named(done.job, self.recipe.plainly(done.error))) from done.error
                 self._take(done.job.name, jobs[done.job.name], done.wall_s)
                 bar.advance(task)
         self.cpu_s = time.process_time() - began

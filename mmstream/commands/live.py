@@ -13,13 +13,12 @@ from mmstream.commands.options import Allow, ExecutorOption, Model, Pipeline, Se
 from mmstream.core import MmstreamError
 from mmstream.drive import run_to_end, running, warn_of_losses
 from mmstream.executors import ExecutorName
-from mmstream.graph import Graph
 from mmstream.recipe import Recipe, SinkNode, file_sink, terminal
 from mmstream.registry import resolve
+from mmstream.samples import SPOKEN_VIDEO
+from mmstream.worker import OperatorError
 
 log = logging.getLogger(__name__)
-
-SAMPLE = Path(__file__).parent.parent / "samples" / "spoken.mp4"
 
 
 def live(
@@ -60,7 +59,7 @@ def live(
     recipe.recognise_with(chosen if language is None else chosen.with_arguments(language=language))
     recipe.write_to([terminal(), *_file_sinks(output or ())])
     log.info("model: %s", chosen.describe())
-    run_graph(recipe.graph(), executor, "live")
+    _run_to_end(recipe, executor, "live")
 
 
 def run(
@@ -80,7 +79,7 @@ def run(
 
         mmstream run pipeline.yaml --executor ray --set source.device=USB
     """
-    run_graph(Recipe(file, sets=sets or (), allow=allow or ()).graph(), executor, session)
+    _run_to_end(Recipe(file, sets=sets or (), allow=allow or ()), executor, session)
 
 
 def demo(
@@ -95,24 +94,27 @@ def demo(
     """
     files = [output / f"demo.{suffix}" for suffix in ("srt", "vtt", "jsonl")]
     recipe = Recipe()
-    _choose_source(recipe, str(SAMPLE), None)
+    _choose_source(recipe, str(SPOKEN_VIDEO), None)
     recipe.recognise_with(resolve("sphinx"))
     recipe.write_to([terminal(), *_file_sinks(files)])
-    run_graph(recipe.graph(), executor, "demo")
+    _run_to_end(recipe, executor, "demo")
     for path in files:
         log.info("wrote %s (%d bytes)", path, path.stat().st_size)
 
 
-def run_graph(graph: Graph, executor: ExecutorName, session: str) -> None:
-    """One session of ``graph`` from start to end.
+def _run_to_end(recipe: Recipe, executor: ExecutorName, session: str) -> None:
+    """One session of the recipe's graph from start to end.
 
     Raises:
         MmstreamError: the session failed.
     """
-    with running(executor, graph) as started:
-        result = run_to_end(started, session)
-    if result.error is not None:
-        raise result.error
+    try:
+        with running(executor, recipe.graph()) as started:
+            result = run_to_end(started, session)
+        if result.error is not None:
+            raise result.error
+    except OperatorError as error:
+        raise recipe.plainly(error) from error
     warn_of_losses(result)
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from mmstream import __version__
-from mmstream.batch import Batch, Job, find_jobs
+from mmstream.batch import Batch, Done, Job, find_jobs, named
 from mmstream.commands.options import Allow, ExecutorOption, Json, Model, Pipeline, Sets
 from mmstream.core import MmstreamError
 from mmstream.drive import running
@@ -50,6 +50,8 @@ def transcribe(
         mmstream transcribe lectures/ --output captions --format jsonl --executor ray --workers 4 --json
     """
     chosen_formats = _formats(formats)
+    if output.exists() and not output.is_dir():
+        raise MmstreamError(f"--output {output}: is a file; captions go into a folder")
     chosen = resolve(model, language)
     if language is not None:
         chosen = chosen.with_arguments(language=language)
@@ -63,7 +65,7 @@ def transcribe(
     settings = fingerprint(
         {
             "version": __version__,
-            "model": chosen.describe(),
+            "model": chosen.name,
             "arguments": chosen.arguments,
             "pipeline": (pipeline or default_path()).read_text(),
             "set": sets,
@@ -73,13 +75,17 @@ def transcribe(
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text(f"mmstream: model: {chosen.describe()}"))
     with Journal(output) as journal:
-        run = _Run(console, journal, settings, output, chosen_formats, failed=len(faults))
+        run = _Run(console, journal, recipe, settings, output, chosen_formats, failed=len(faults))
         for fault in faults:
-            console.print(Text(f"failed   {fault}", "red"))
+            run.say(f"failed   {fault}", "red")
         todo = run.pending(jobs)
         if todo:
-            with running(executor, graph) as started:
-                run.work(Batch(started, source, workers), todo)
+            try:
+                with running(executor, graph) as started:
+                    run.work(Batch(started, source, workers), todo)
+            except KeyboardInterrupt:
+                run.say("interrupted: run the same command again to go on where it stopped", "yellow")
+                raise
     summary = run.summary(len(jobs) + len(faults))
     console.print(Text(_in_words(summary)))
     if as_json:
@@ -94,6 +100,7 @@ class _Run:
 
     console: Console
     journal: Journal
+    recipe: Recipe
     settings: str
     output: Path
     formats: Sequence[str]
@@ -118,29 +125,26 @@ class _Run:
                 continue
             todo.append(job)
         if self.skipped:
-            self.console.print(Text(f"skipped  {self.skipped} files that are done"))
+            self.say(f"skipped  {self.skipped} files that are done")
         return todo
 
     def work(self, batch: Batch, jobs: Sequence[Job]) -> None:
         """Run the jobs, with a bar in media seconds."""
         columns = (
-            TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} s of media"),
             BarColumn(),
             TextColumn("RTF {task.fields[rtf]}"),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         total = sum(seconds for _, seconds in self.inputs.values())
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
             task = bar.add_task("", total=total, rtf="-")
             finished_s = 0.0
             for done in batch.results(jobs):
                 if done is not None:
                     finished_s += self.inputs[done.job.name][1]
-                    if done.error is None:
-                        self._finish(done.job, done.wall_s)
-                    else:
-                        self._fail(done.job, done.error)
+                    self._settle(done)
                 under_way = sum(batch.executor.reached(session) for session in batch.running)
                 self._show(bar, task, finished_s + under_way)
 
@@ -148,19 +152,33 @@ class _Run:
         rtf = f"{(time.monotonic() - self.began) / media_s:.3f}" if media_s > 0 else "-"
         bar.update(task, completed=media_s, rtf=rtf)
 
-    def _finish(self, job: Job, wall_s: float) -> None:
+    def _settle(self, done: Done) -> None:
+        """Enter a job that has ended, and say so. It is done once it stands in the journal."""
+        job, error = done.job, done.error
         media, seconds = self.inputs[job.name]
-        self.journal.add(
-            media, self._settings_of(job), [self.output / f"{job.name}.{suffix}" for suffix in self.formats]
-        )
+        if error is None:
+            outputs = [self.output / f"{job.name}.{suffix}" for suffix in self.formats]
+            try:
+                self.journal.add(media, self._settings_of(job), outputs)
+            except MmstreamError as fault:
+                error = fault
+        if error is not None:
+            self._fail(job, error)
+            return
         self.audio_s += seconds
-        rtf = f"RTF {wall_s / seconds:.3f}" if seconds else ""
-        self.console.print(Text(f"done     {job.media}  {seconds:.1f} s  {rtf}"))
+        rtf = f"RTF {done.wall_s / seconds:.3f}" if seconds else ""
+        self.say(f"done     {job.media}  {seconds:.1f} s  {rtf}")
 
     def _fail(self, job: Job, error: MmstreamError) -> None:
         self.failed += 1
-        text = str(error)
-        self.console.print(Text(f"failed   {text if str(job.media) in text else f'{job.media}: {text}'}", "red"))
+        self.say(f"failed   {named(job, self.recipe.plainly(error))}", "red")
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print one line, whatever names of files are in it."""
+        line = "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+        )
+        self.console.print(Text(line, style))
 
     def _settings_of(self, job: Job) -> str:
         """The run's settings and the outputs' names: a format asked for later is not yet done."""

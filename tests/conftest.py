@@ -1,0 +1,80 @@
+"""Fixtures that several test modules share."""
+
+import logging
+import os
+import queue
+import threading
+
+import pytest
+
+from mmstream.worker import Worker
+
+WAIT_S = 10.0
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """One Ray for the whole test session; a RayExecutor joins it and leaves it running."""
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # Ray's own default is 15: on a busy machine calls would wait for seconds
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class Running:
+    """One worker in a thread, with everything in it; ``outcome`` waits for the next session that ends."""
+
+    def __init__(self, made):
+        (spec,) = made.workers.values()
+        self.outcomes = queue.Queue()
+        self.delivered = []
+        self.fault = None
+        self.worker = Worker(made, spec, lambda edge, packet: self.delivered.append(packet), self.outcomes.put)
+        self.worker.build()
+        self.thread = threading.Thread(target=self._run, name="worker under test", daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            self.worker.run()
+        except RuntimeError as error:
+            self.fault = error
+
+    def session(self, name="s", arguments=None):
+        self.worker.open(name)
+        self.worker.start(name, arguments)
+
+    def outcome(self):
+        return self.outcomes.get(timeout=WAIT_S)
+
+    def close(self):
+        self.worker.close()
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def run():
+    running = []
+
+    def start(made):
+        running.append(Running(made))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+@pytest.fixture
+def diary():
+    return []
+
+
+@pytest.fixture
+def kept():
+    return {}
