@@ -153,7 +153,7 @@ def test_the_schema_refuses_what_the_checker_refuses(validator, old, new):
 
 def test_the_schema_knows_every_operator_and_its_arguments(validator):
     for use in every_operator():
-        assert f"with {use}" in validator.schema["$defs"]
+        assert f"with.{use}" in validator.schema["$defs"]
     microphone = {"use": "operators.sources:Microphone", "with": {"devise": 1}}
     node = {"$ref": "#/$defs/node", **{"$defs": validator.schema["$defs"]}}
     assert not jsonschema.Draft202012Validator(node).is_valid(microphone)
@@ -164,7 +164,7 @@ def test_the_schema_knows_every_operator_and_its_arguments(validator):
 def test_check_prints_the_schema():
     made = json.loads(run("check", "--schema").stdout)
     assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert made["$defs"]["with operators.audio:LogMel"]["properties"]["n_mels"]["default"] == 80
+    assert made["$defs"]["with.operators.audio:LogMel"]["properties"]["n_mels"]["default"] == 80
 
 
 # doctor.

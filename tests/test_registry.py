@@ -16,6 +16,7 @@ from mmstream import registry
 from mmstream.commands.models import models
 from mmstream.registry import ModelError, find, pull, resolve, verify
 from mmstream.registry.catalogue import CATALOGUE, WHISPER
+from operators.decoders import Sphinx
 from tests.model_folders import folder, home, names_in
 
 __all__ = ["folder", "home"]
@@ -38,6 +39,8 @@ def test_sphinx_is_always_here_and_is_what_auto_takes_without_a_whisper_model(ho
     assert (model.name, model.use, dict(model.arguments)) == ("sphinx", "operators.decoders:Sphinx", {})
     assert model.describe() == "sphinx (the best recogniser on this machine)"
     assert resolve("sphinx").path is not None
+    assert resolve("sphinx").commit == Sphinx.commit
+    assert resolve("sphinx").with_arguments(hypothesis_every_ms=100).arguments == {"hypothesis_every_ms": 100}
     assert (resolve("sphinx").path / "cmudict-en-us.dict").is_file()
 
 

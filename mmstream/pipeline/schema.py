@@ -64,7 +64,7 @@ def schema(allow: Sequence[str] = ()) -> Schema:
             "edge": _edge(),
             "worker": _worker(("nodes", "resources", "replicas", "batch")),
             "driver": _worker(("nodes", "batch")),
-            **{f"with {use}": _arguments(kind) for use, kind in operators.items()},
+            **{f"with.{use}": _arguments(kind) for use, kind in operators.items()},
         },
     }
 
@@ -98,7 +98,7 @@ def _node(operators: Mapping[str, Kind]) -> Schema:
 
 def _only_for(use: str, kind: Kind) -> Schema:
     """What holds for the nodes of one operator."""
-    then: Schema = {"properties": {"with": {"$ref": f"#/$defs/with {use}"}}}
+    then: Schema = {"properties": {"with": {"$ref": f"#/$defs/with.{use}"}}}
     required = ["with"] if Parameters(kind).required else []
     if issubclass(kind, Source):
         then["properties"] |= {"from": False, "max_skew_ms": False}

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mmstream.pipeline.classes import find as find_class
 from mmstream.registry import hub, store
-from mmstream.registry.catalogue import ALIASES, CATALOGUE, COMMIT, WHISPER, Entry, known
+from mmstream.registry.catalogue import ALIASES, CATALOGUE, WHISPER, Entry, known
 from mmstream.registry.store import ModelError, home
 from mmstream.spelling import did_you_mean
 
@@ -58,8 +59,12 @@ class Model:
 
     @property
     def commit(self) -> Mapping[str, Any]:
-        """Arguments of ``operators.policies:Commit`` that suit how the recogniser revises its hypotheses."""
-        return COMMIT[self.use]
+        """Arguments of ``operators.policies:Commit`` that suit how the recogniser revises its hypotheses.
+
+        The recogniser's class says so itself, in ``commit``.
+        """
+        suits: Mapping[str, Any] = getattr(find_class(self.use), "commit", {})
+        return suits
 
     def with_arguments(self, **arguments: Any) -> Model:
         """The same model, its operator built with further arguments."""

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 SPHINX = "operators.decoders:Sphinx"
 WHISPER = "operators.decoders:Whisper"
-
-# How much of a hypothesis to promise (arguments of operators.policies:Commit), by what makes the hypotheses.
-COMMIT: Mapping[str, Mapping[str, Any]] = {
-    SPHINX: {"policy": "local_agreement", "n": 2},
-    WHISPER: {"policy": "local_agreement", "n": 2},
-}
 
 Task = Literal["recognition", "voice activity"]
 Origin = Literal["wheel", "hub"]
