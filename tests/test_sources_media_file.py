@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -51,6 +53,11 @@ def sound(packets: list[Packet]) -> np.ndarray:
     return np.concatenate([packet.data.samples for packet in chunks(packets)])
 
 
+def onsets(states: list[tuple[float, bool]]) -> list[float]:
+    """When something began to be so: (second, whether it is so), in order."""
+    return [after[0] for before, after in pairwise(states) if after[1] and not before[1]]
+
+
 def error_of(path: Path | str, **options) -> str:
     with pytest.raises(SourceError) as caught:
         read(path, **options)
@@ -62,12 +69,13 @@ def error_of(path: Path | str, **options) -> str:
 # Sound
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "mka"])
-def test_gives_the_samples_of_the_file_in_chunks_of_one_size(tmp_path, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("m4a", "alac"), ("mkv", "pcm_s16le")]
+)
+def test_gives_the_samples_of_the_file_in_chunks_of_one_size(tmp_path, suffix, codec):
     samples = noise(1.234)
-    source = write_wav(tmp_path / "in.wav", samples)
     path = tmp_path / f"noise.{suffix}"
-    ffmpeg("-i", source, *(("-c", "copy") if suffix == "wav" else ()), path) if suffix != "wav" else source.rename(path)
+    ffmpeg("-i", write_wav(tmp_path / "in.wav", samples), "-c:a", codec, path)
     packets = read(path, chunk_ms=70)
     assert [len(packet.data.samples) for packet in packets[:-1]] == [1120] * 17
     assert packets[0].start == 0
@@ -141,22 +149,19 @@ def test_timestamps_that_jump_back_never_turn_the_clock_back(tmp_path):
 
 
 def test_sound_and_picture_stay_together_after_timestamps_jumped_back(tmp_path):
-    """Two files joined end to end: each has a flash and a noise 0.4 s after its start."""
-    heard, seen = [], []
-    for _ in range(2):
-        for number in range(25):
-            loud = 10 <= number < 12
-            heard.append((number / 25, noise(0.04) if loud else np.zeros((640, 1), np.int16)))
-            seen.append((number / 25, 255 if loud else 0))
-    packets = read(write_timed(tmp_path / "joined.mkv", heard, seen), streams="both", chunk_ms=10)
+    """Two recordings joined end to end: the timestamps begin again in the middle."""
+    part = beep_and_flash(tmp_path / "part.ts", 1.0, 2.0)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(part.read_bytes() * 2)
+    packets = read(path, streams="both", chunk_ms=10)
     for medium in (chunks(packets), frames(packets)):
         assert all(before.end <= after.start + 1e-9 for before, after in pairwise(medium))
-    noises = [packet.start for packet in chunks(packets) if np.abs(packet.data.samples).max() > 0.1]
-    flashes = [packet.start for packet in frames(packets) if packet.data.pixels.mean() > 128]
-    assert noises[0] == pytest.approx(0.4, abs=0.01)
-    assert flashes == pytest.approx([0.4, 0.44, 1.4, 1.44], abs=FRAME_S)
-    second = next(start for start in noises if start > 1)
-    assert second == pytest.approx(flashes[2], abs=FRAME_S)
+        assert medium[-1].end == pytest.approx(4.0, abs=0.15)
+    beeps = onsets([(packet.start, np.abs(packet.data.samples).max() > 0.1) for packet in chunks(packets)])
+    flashes = onsets([(packet.start, packet.data.pixels.mean() > 128) for packet in frames(packets)])
+    assert beeps[0] == pytest.approx(1.0, abs=FRAME_S)
+    assert beeps == pytest.approx(flashes, abs=FRAME_S)
+    assert len(beeps) == 2
 
 
 def test_many_small_holes_do_not_pull_sound_and_picture_apart(tmp_path):
@@ -218,7 +223,7 @@ def test_frames_are_upright_and_rgb(tmp_path):
         for column in (0, 1)
     }
     red = [place for place, colour in where.items() if colour[0] > 150 and colour[2] < 50]
-    assert red == [(1, 1)]
+    assert red == [(0, 0)]
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path):
@@ -273,7 +278,9 @@ def test_a_file_that_was_cut_short_says_where_it_ends_and_where_it_should(tmp_pa
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     message = error_of(cut, streams=streams)
-    found = re.search(r"cut\.\w+ is damaged or cut short: its \w+ ends at (.*) s and should last until (.*) s$", message)
+    found = re.search(
+        r"cut\.\w+ is damaged or cut short: its \w+ ends at (.*) s and should last until (.*) s$", message
+    )
     assert found, message
     assert 1.5 < float(found[1]) < 3.5
     assert float(found[2]) == pytest.approx(4.0, abs=0.1)
@@ -311,16 +318,11 @@ def test_what_is_no_media_gives_one_clear_line(tmp_path):
     write_wav(tmp_path / "silent.wav", noise(0))
     assert "notes.mp4 cannot be read as media: Invalid data" in error_of(tmp_path / "notes.mp4")
     assert error_of(tmp_path / "nothing.mp4").endswith("nothing.mp4 is empty (0 bytes)")
-    assert "list.mp4 cannot be read as media" in error_of(tmp_path / "list.mp4")
+    assert "list.mp4 is a playlist, not a media file" in error_of(tmp_path / "list.mp4")
     assert error_of(tmp_path / "silent.wav").endswith("silent.wav has audio, but nothing is in it")
     assert error_of(tmp_path / "missing.mp4").endswith("missing.mp4: no such file")
     assert error_of(tmp_path).endswith("is a folder, not a media file")
     assert "LiveUrl" in error_of("rtsp://camera/live")
-
-
-def test_a_playlist_in_a_file_does_not_reach_into_the_network(tmp_path):
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/x.ts\n")
-    assert "refused" not in error_of(tmp_path / "list.m3u8")
 
 
 def test_a_stream_that_is_not_there_is_named(tmp_path):
@@ -349,3 +351,9 @@ def test_a_part_beyond_the_end_is_an_error(tmp_path):
 def test_arguments_are_checked(options, says):
     with pytest.raises(ValueError, match=says):
         MediaFile("clip.mp4", **options)
+
+
+def test_importing_the_sources_brings_none_of_their_libraries():
+    script = "import sys, operators.sources; print(*{'av', 'cv2', 'sounddevice', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []

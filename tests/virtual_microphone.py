@@ -22,6 +22,7 @@ import pytest
 from tests.media_samples import require
 
 START_S = 10.0
+SETTLE_S = 0.5  # a stream hears nothing for some 0.15 s, and PortAudio opens one for a moment to try the device
 
 # One ALSA device, "pulse", which is also the default: the machine's own sound cards stay out of the tests.
 ALSA = "pcm.pulse { type pulse }\nctl.pulse { type pulse }\npcm.!default { type pulse }\nctl.!default { type pulse }\n"
@@ -76,15 +77,21 @@ class VirtualMicrophone:
         """Play a sound file; returns when all of it has been played."""
         subprocess.run([require("paplay"), str(path)], env=self.env, check=True, timeout=timeout_s)
 
-    def listeners(self) -> int:
-        """How many streams record from it now."""
-        return len(self._pactl("list", "short", "source-outputs").stdout.splitlines())
+    def listeners(self) -> set[str]:
+        """The streams that record from it now; the module that makes the microphone has one of its own."""
+        lines = self._pactl("list", "short", "source-outputs").stdout.splitlines()
+        return {line.split()[0] for line in lines if "module-remap-source" not in line}
 
     def wait_for_listener(self, timeout_s: float = 30.0) -> None:
-        """Return once somebody records: what is spoken before that is not heard."""
+        """Return once somebody records and hears: what is spoken before that is lost."""
         give_up_at = time.monotonic() + timeout_s
-        while not self.listeners():
-            if time.monotonic() > give_up_at:
+        since: dict[str, float] = {}  # streams, and when they were first seen
+        while True:
+            now = time.monotonic()
+            since = {stream: since.get(stream, now) for stream in self.listeners()}
+            if any(now - seen >= SETTLE_S for seen in since.values()):
+                return
+            if now > give_up_at:
                 raise TimeoutError(f"nobody listened within {timeout_s:g} s")
             time.sleep(0.02)
 
@@ -102,7 +109,7 @@ class VirtualMicrophone:
             self._server.wait()
 
 
-@pytest.fixture()
+@pytest.fixture
 def virtual_microphone() -> Iterator[VirtualMicrophone]:
     """A fresh virtual microphone; it takes about a quarter of a second to start."""
     require("paplay")

@@ -29,7 +29,8 @@ USUAL_FRAME_S = 0.04  # how long a frame lasts where the container does not say
 
 # Formats whose headers say how long each stream is. What ffmpeg says of others is an estimate from their bit rate.
 _DECLARE_DURATION = ("mov,mp4", "matroska,webm", "flac")
-_LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a playlist in a file must not reach into the network
+_LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # what a file refers to must not reach into the network
+_FILE_TIMEOUT_S = (60.0, 60.0)  # to open and to read: a file that refers to others may never come to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,7 @@ class Container:
     The clock of all its streams starts with the first one to start, asked for or not.
     """
 
-    def __init__(
-        self, url: str, name: str, *, options: Mapping[str, str], timeout_s: tuple[float, float] | None = None
-    ) -> None:
+    def __init__(self, url: str, name: str, *, options: Mapping[str, str], timeout_s: tuple[float, float]) -> None:
         """Open ``url``, called ``name`` in messages; ``timeout_s`` is for opening and for each read.
 
         Raises:
@@ -199,13 +198,17 @@ def open_file(path: str) -> Container:
         raise SourceError(f"{path}: no such file{there}")
     if file.is_dir():
         raise SourceError(f"{path} is a folder, not a media file")
-    if file.is_file() and not file.stat().st_size:
+    begin = _first_bytes(file) if file.is_file() else b""
+    if file.is_file() and not begin:
         raise SourceError(f"{path} is empty (0 bytes)")
+    if begin.startswith((b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")):
+        raise SourceError(f"{path} is a playlist, not a media file; LiveUrl reads one from its http address")
     fault = import_av().FFmpegError
     try:
-        return Container(f"file:{path}", path, options=_LOCAL_ONLY)
+        return Container(f"file:{path}", path, options=_LOCAL_ONLY, timeout_s=_FILE_TIMEOUT_S)
     except fault as error:
-        why = "its index is missing, so it was cut short" if _is_mp4(file) else cause_of(error)
+        # Those that were cut short have lost their index, which cameras write last.
+        why = "its index is missing, so it was cut short" if begin[4:8] == b"ftyp" else cause_of(error)
         raise SourceError(f"{path} cannot be read as media: {why}") from error
 
 
@@ -285,10 +288,17 @@ def cause_of(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _is_mp4(file: Path) -> bool:
-    """Whether a file that ffmpeg refuses begins like an MP4: those that were cut short have lost their index."""
-    with file.open("rb") as begin:
-        return begin.read(8)[4:] == b"ftyp"
+def _first_bytes(file: Path) -> bytes:
+    """The first 16 bytes.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    try:
+        with file.open("rb") as begin:
+            return begin.read(16)
+    except OSError as error:
+        raise SourceError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def import_av() -> Any:

@@ -58,7 +58,8 @@ class LiveUrl(Source):
         super().__init__()
         scheme = url.partition("://")[0].lower() if "://" in url else ""
         if scheme not in SCHEMES:
-            raise ValueError(f"url must begin with one of {', '.join(f'{name}://' for name in SCHEMES)}; got {url!r}")
+            legal = ", ".join(f"{name}://" for name in SCHEMES)
+            raise ValueError(f"url must begin with one of {legal}; got {masked(url)!r}")
         if streams not in MEDIA:
             raise ValueError(f"streams must be one of {', '.join(MEDIA)}, not {streams!r}")
         if rtsp_transport not in ("tcp", "udp"):
@@ -71,6 +72,7 @@ class LiveUrl(Source):
         if give_up_after_s < 0:
             raise ValueError(f"give_up_after_s must be at least 0, not {give_up_after_s:g}")
         self.url = url
+        self.name = masked(url)  # for messages
         self.streams: Streams = streams
         self.chunk_ms = chunk_ms
         self.timeout_s = (open_timeout_s, read_timeout_s)
@@ -121,7 +123,7 @@ class LiveUrl(Source):
             yield from stream.interrupt(now, f"connection lost: {what}")
             if finite or not self.reconnect or now + backoff_s - failing_since > self.give_up_after_s:
                 raise self._failure(what, stream.reached, now - failing_since)
-            log.warning("%s: %s; connecting again in %.1f s", masked(self.url), what, backoff_s)
+            log.warning("%s: %s; connecting again in %.1f s", self.name, what, backoff_s)
             self.clock.wait(backoff_s, self.stopping)
             backoff_s = min(self.max_backoff_s, backoff_s * 2)
         yield from stream.flush()
@@ -143,11 +145,10 @@ class LiveUrl(Source):
             connection.join(LEAVE_S)
 
     def _failure(self, cause: str, reached: float | None, waited_s: float) -> SourceError:
-        url = masked(self.url)
         if reached is None:
-            return SourceError(f"{url} cannot be opened: {cause} (tried for {waited_s:.0f} s)")
+            return SourceError(f"{self.name} cannot be opened: {cause} (tried for {waited_s:.0f} s)")
         again = f" and did not come back within {waited_s:.0f} s" if self.reconnect else ""
-        return SourceLost(f"{url} was lost at {reached:.1f} s of the stream{again}: {cause}")
+        return SourceLost(f"{self.name} was lost at {reached:.1f} s of the stream{again}: {cause}")
 
 
 class _Stream:
