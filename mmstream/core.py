@@ -37,6 +37,13 @@ class MmstreamError(Exception):
     """A fault that one line explains: the command line prints that line and exits non-zero."""
 
 
+class MediaLost(MmstreamError):
+    """Raised by a source whose media broke off for good, such as an unplugged microphone.
+
+    What it gave before is good: it comes out whole, as at the end of the media, and then the session ends with this.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Packet(Generic[Data]):
     """One payload with its place in time. Packets of one edge and session arrive in order of ``start``."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmstream.clock import Clock
-from mmstream.core import End, MmstreamError, Packet, Source
+from mmstream.core import End, MediaLost, MmstreamError, Packet, Source
 from mmstream.graph import Edge, Node
 from mmstream.media import passes
 
@@ -44,8 +44,14 @@ class Feed(threading.Thread):
         self._stop_wanted = threading.Event()
 
     def run(self) -> None:
+        lost: MediaLost | None = None
         try:
             self._pump()
+        except MediaLost as error:  # what came before it still comes out
+            if self.node.optional:
+                log.warning("going on without %r: %s", self.node.name, error)
+            else:
+                lost = error
         except Exception as error:  # noqa: BLE001 - it becomes the session's error
             if not (self.node.optional and isinstance(error, MmstreamError)):
                 self._ended(self, error)
@@ -54,7 +60,7 @@ class Feed(threading.Thread):
         captured_at = self._clock.now()
         for edge in self._edges:
             self._send(edge, Packet(self.session, self.reached, self.reached, End(), captured_at))
-        self._ended(self, None)
+        self._ended(self, lost)
 
     def stop(self) -> None:
         """Ask the source to end; it may not have been built yet."""

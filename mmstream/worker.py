@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
-from mmstream.core import BatchOperator, End, MmstreamError, Operator, Packet, Source, Watermark
+from mmstream.core import BatchOperator, End, MediaLost, MmstreamError, Operator, Packet, Source, Watermark
 from mmstream.feed import Feed
 from mmstream.graph import Edge, Graph, Node, WorkerSpec
 from mmstream.inbox import Inbox, Inlet, Item
@@ -63,6 +63,7 @@ class Outcome:
     worker: str
     error: MmstreamError | None
     lanes: tuple[LaneReport, ...]
+    drained: bool = False  # all that the session had to say has come out, with or without an error
 
 
 @dataclass(eq=False)
@@ -74,6 +75,7 @@ class _Session:
     feeds: list[Feed] = field(default_factory=list)
     running: set[str] = field(default_factory=set)  # nodes that have not ended
     told: dict[str, float] = field(default_factory=dict)  # node -> watermark last sent, media seconds
+    lost: MmstreamError | None = None  # a source broke off; all before it still comes out
     reached: float = 0.0  # end of the last packet taken, media seconds
 
 
@@ -333,7 +335,8 @@ class Worker:
             del self._sessions[record.name]
         if error is not None:
             self._release(record)
-        self._report(Outcome(record.name, self.spec.name, error, self.inbox.close_session(record.name)))
+        lanes = self.inbox.close_session(record.name)
+        self._report(Outcome(record.name, self.spec.name, error or record.lost, lanes, drained=error is None))
 
     def _release(self, record: _Session) -> None:
         """Stop the sources and discard the states of a session that failed; a fault in that harms nobody else."""
@@ -357,10 +360,13 @@ class Worker:
         return True
 
     def _feed_ended(self, record: _Session, feed: Feed, error: BaseException | None) -> None:
-        if error is None:
+        fault = None if error is None else OperatorError.of(feed.node, feed.session, feed.reached, error)
+        if error is None or isinstance(error, MediaLost):
+            record.lost = record.lost or fault
+            for other in record.feeds if fault else ():  # a camera alone would go on for ever
+                other.stop()
             self.inbox.call(lambda: self._node_ended(record, feed.node.name))
         else:
-            fault = OperatorError.of(feed.node, feed.session, feed.reached, error)
             self.inbox.call(lambda: self._finish(record, fault))
 
 

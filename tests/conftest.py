@@ -20,7 +20,7 @@ def ray_cluster():
     )  # Ray's own default is 15: on a busy machine calls would wait for seconds
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
 

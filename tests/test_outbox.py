@@ -149,6 +149,12 @@ def test_take_waits_for_something_to_send_and_can_be_woken():
     assert one.closed
 
 
+def test_a_wake_before_take_is_not_missed():
+    one = outbox()
+    one.wake()
+    assert one.take(None) == ([], None)
+
+
 def test_a_batch_is_bounded_in_bytes_but_a_large_packet_still_goes(monkeypatch):
     monkeypatch.setattr(outbox_module, "MAX_BYTES", 100)
     one = outbox()
@@ -332,6 +338,9 @@ class Link(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from("ab"))
     def take(self, session):
+        self._take(session)
+
+    def _take(self, session):
         item = self.inbox.take_for("fuse", session)
         if item is not None and isinstance(item.packet.data, AudioChunk):
             name = NAMES[int(item.packet.start) % 2]
@@ -353,7 +362,7 @@ class Link(RuleBasedStateMachine):
             self.questions.clear()
             while self.answers:
                 self.outbox.answer(*self.answers.pop(0))
-            while self.take("a") or self.take("b"):
+            while self._take("a") or self._take("b"):
                 pass
         assert self.taken == self.put_in
 

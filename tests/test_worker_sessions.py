@@ -114,14 +114,19 @@ def test_a_late_word_of_an_old_session_does_not_end_the_next_one_of_its_name(run
 def test_a_session_that_fails_while_it_starts_leaves_no_source_running(run, kept, monkeypatch):
     one = run(chain(kept, source=node("source", toys.Tone, endless=True)))
 
-    def feed(*arguments):
-        one.worker.abort("s", MmstreamError("enough"))
-        assert one.outcome().error is not None
-        return Feed(*arguments)
+    class Late(Feed):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            one.worker.abort("s", MmstreamError("enough"))
+            assert one.outcome().error is not None
 
-    monkeypatch.setattr(worker_module, "Feed", feed)
+        def start(self):
+            started.append(self)
+
+    started = []
+    monkeypatch.setattr(worker_module, "Feed", Late)
     one.session()
-    assert "mmstream-source" not in {thread.name for thread in threading.enumerate()}
+    assert not started
 
 
 def test_many_sessions_leave_nothing_behind(run, kept):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -178,15 +176,6 @@ class Write(Sink[Lines]):
         return ()
 
 
-class WriteLag(Write):
-    """Writes with each line how many seconds after its capture a packet arrived."""
-
-    def process(self, packet: Packet[Any], state: Lines) -> Iterable[Packet[Any]]:
-        super().process(packet, state)
-        state.lines[-1] = f"{self.clock.now() - packet.captured_at:.3f} {state.lines[-1]}"
-        return ()
-
-
 class Spy(Operator[str]):
     """Passes everything on and notes (call, session, media time) in ``diary``, which only threads can share.
 
@@ -307,33 +296,6 @@ class Mute(HoldBack):
 
     def watermark(self, state: Held, reached: float) -> float:
         return state.packets[0].start if state.packets else reached
-
-
-class Doom(Add):
-    """Ends or freezes its whole process at the chunk ``at`` of a session whose name begins with "doomed"."""
-
-    def __init__(self, at: int = 3, way: Literal["exit", "freeze"] = "exit") -> None:
-        super().__init__()
-        self.at, self.way = at, way
-
-    def process(self, packet: Packet[Any], state: Sum) -> Iterable[Packet[Any]]:
-        if state.session.startswith("doomed") and state.seen == self.at:
-            if self.way == "exit":
-                os._exit(1)
-            os.kill(os.getpid(), signal.SIGSTOP)
-        yield from super().process(packet, state)
-
-
-class Unsendable(Operator[None]):
-    """Gives payloads that no other process can take."""
-
-    accepts = (AudioChunk,)
-    emits = (Features,)
-
-    def open(self, session: str) -> None: ...
-
-    def process(self, packet: Packet[Any], state: None) -> Iterable[Packet[Any]]:
-        yield packet.derive(Features(threading.Lock(), 10.0))  # type: ignore[arg-type]
 
 
 def node(name: str, kind: type, max_skew_s: float | None = None, optional: bool = False, **arguments: Any) -> Node:

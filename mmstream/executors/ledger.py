@@ -34,6 +34,7 @@ class _Entry:
     replicas: dict[str, Replica]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     error: MmstreamError | None = None
+    given_up: bool = False
 
 
 class Ledger:
@@ -90,16 +91,16 @@ class Ledger:
             if entry is None:
                 return
             entry.outcomes[outcome.worker] = outcome
-            first_fault = outcome.error is not None and entry.error is None
-            if first_fault:
-                entry.error = outcome.error
+            entry.error = entry.error or outcome.error
             if len(entry.outcomes) == len(self._workers):
                 del self._entries[outcome.session]
                 lanes = tuple(lane for ended in entry.outcomes.values() for lane in ended.lanes)
                 self._results.append(Result(outcome.session, entry.error, lanes))
                 self._changed.notify_all()
                 return
-        if first_fault and outcome.error is not None:
+            failed = outcome.error is not None and not outcome.drained and not entry.given_up
+            entry.given_up = entry.given_up or failed
+        if failed and outcome.error is not None:
             self._give_up(outcome.session, outcome.error)
 
     def fault(self, session: str) -> MmstreamError | None:

@@ -41,6 +41,7 @@ class Outbox:
         self._credits: dict[LaneKey, int] = {}
         self._asked = Question(0, ())  # the last question that has not been answered
         self._open: set[str] = set()  # sessions that may put
+        self._woken = False
         self._closed = False
 
     def open(self, session: str) -> None:
@@ -63,6 +64,15 @@ class Outbox:
                     return
                 self._changed.wait()
 
+    def gather(self, timeout_s: float) -> None:
+        """Let packets gather for ``timeout_s``, so that one batch takes them all; less where a lane gets full."""
+
+        def enough() -> bool:
+            return self._woken or self._closed or any(lane.room == 0 for lane in self._lanes.values())
+
+        with self._lock:
+            self._changed.wait_for(enough, timeout_s)
+
     def take(self, timeout_s: float | None = None) -> tuple[Batch, Question | None]:
         """What may be sent now, and what to ask the peer; waits until there is one of the two.
 
@@ -71,10 +81,11 @@ class Outbox:
         with self._lock:
             batch = self._gather()
             question = self._question(batch)
-            if not batch and not question and not self._closed:
+            if not (batch or question or self._woken or self._closed):
                 self._changed.wait(timeout_s)
                 batch = self._gather()
                 question = self._question(batch)
+            self._woken = False
             if batch:
                 self._changed.notify_all()
             return batch, question
@@ -153,8 +164,9 @@ class Outbox:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Let ``take`` return."""
+        """Let ``take`` return, or the next one if there is none."""
         with self._lock:
+            self._woken = True
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -172,5 +184,5 @@ def _weight(packet: Packet[Any]) -> int:
     for name in ("samples", "pixels", "values"):
         array = getattr(packet.data, name, None)
         if array is not None:
-            return int(array.nbytes)
+            return int(getattr(array, "nbytes", 0))
     return 0

@@ -54,7 +54,7 @@ class RayExecutor:
         except MmstreamError:
             self.close()
             raise
-        self._departures.connect(self._actors, self._replica_lost)
+        self._departures.connect(self._actors, self._replica_lost, self._session_failed)
         for replica in self._actors:
             self._run(partial(self._pull, replica), f"pull-{replica[0]}-{replica[1]}")
         if self._driver is not None:
@@ -127,7 +127,13 @@ class RayExecutor:
             return
         # Ray runs its workers at nice 15 unless told otherwise: on a busy machine words would wait for seconds.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        try:
+            if "RAY_ADDRESS" in os.environ:
+                ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            else:  # left to itself it would look for the last cluster of this machine, and wait for one that is gone
+                ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError) as error:
+            raise MmstreamError(f"cannot join or start Ray: {str(error).splitlines()[0]}") from error
         self._owns_ray = True
 
     def _place(self, spec: WorkerSpec, number: int) -> Any:
@@ -173,7 +179,7 @@ class RayExecutor:
         self._departures.deliver(edge, packet)
 
     def _driver_ended(self, outcome: Outcome) -> None:
-        self._departures.end(outcome.session, deliver=outcome.error is None)
+        self._departures.end(outcome.session, deliver=outcome.drained)
         self._ledger.report(outcome)
 
     def _pull(self, replica: Replica) -> None:
@@ -190,6 +196,8 @@ class RayExecutor:
             if parcel.question is not None:
                 self._asked[replica] = parcel.question.number
                 threading.Thread(target=self._answer, args=(replica, parcel.question), daemon=True).start()
+            for peer, fault in parcel.lost:
+                self._replica_lost(peer, fault)
             for outcome in parcel.outcomes:
                 self._ledger.report(outcome)
 
@@ -209,6 +217,11 @@ class RayExecutor:
         inbox.wait_for_room(question.lanes, ROOM_POLL_S, lambda: self._asked[replica] > question.number)
         if not self._closing:
             self._actors[replica].answer.remote(question, inbox.rooms(question.lanes))
+
+    def _session_failed(self, session: str, error: MmstreamError) -> None:
+        """A packet of this process cannot be sent."""
+        if self._driver is not None:
+            self._ledger.report(Outcome(session, self._driver.spec.name, error, ()))
 
     def _replica_lost(self, replica: Replica, error: LinkError) -> None:
         """End the sessions of a dead or silent actor on its behalf, and see that it stays dead."""

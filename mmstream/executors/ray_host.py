@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
@@ -14,13 +15,14 @@ import ray
 from mmstream.core import MmstreamError, Packet
 from mmstream.executors.ledger import Replica
 from mmstream.executors.outbox import Batch, LaneKey, Outbox, Question
-from mmstream.executors.ray_link import LinkError, Receipt, Sender
+from mmstream.executors.ray_link import Failed, LinkError, Lost, Receipt, Sender
 from mmstream.graph import Edge, Graph
 from mmstream.worker import Arguments, Outcome, Worker
 
 Pins = Mapping[str, Replica]  # worker name -> the replica that a session lives in
 
 CLOSE_TIMEOUT_S = 5.0  # for the worker's thread to end and its operators to close
+PULL_SPACING_S = 0.05  # between two parcels: each costs 2 ms of CPU, however little is in it
 
 
 class Departures:
@@ -33,10 +35,10 @@ class Departures:
         self._senders: dict[Replica, Sender] = {}
         self._pins: dict[str, Pins] = {}
 
-    def connect(self, peers: Mapping[Replica, Any], lost: Any) -> None:
-        """Start a link to each actor; ``lost(replica, error)`` hears when one breaks."""
+    def connect(self, peers: Mapping[Replica, Any], lost: Lost, failed: Failed) -> None:
+        """Start a link to each actor; ``lost`` hears when one breaks, ``failed`` when a session cannot go on."""
         for replica, actor in peers.items():
-            self._senders[replica] = Sender(self._link, replica, actor, lost)
+            self._senders[replica] = Sender(self._link, replica, actor, lost, failed)
             self._senders[replica].start()
 
     def open(self, session: str, pins: Pins) -> None:
@@ -53,19 +55,11 @@ class Departures:
         outbox = self.mailbox if spec.place == "driver" else self._senders[pins[spec.name]].outbox
         outbox.put(edge, packet)
 
-    def fault(self, pins: Pins) -> LinkError | None:
-        """Why a session with these replicas cannot be served from here: a link of its is broken."""
-        senders = (self._senders.get(replica) for replica in pins.values())
-        return next((sender.fault for sender in senders if sender is not None and sender.fault is not None), None)
-
     def end(self, session: str, *, deliver: bool) -> None:
         """The session is over here; ``deliver`` what is still queued, or drop it."""
         pins = self._pins.pop(session, {})
         for outbox in self._outboxes(pins):
             outbox.close_session(session, deliver=deliver)
-
-    def sessions_with(self, replica: Replica) -> tuple[str, ...]:
-        return tuple(session for session, pins in tuple(self._pins.items()) if replica in pins.values())
 
     def close(self) -> None:
         self.mailbox.close()
@@ -84,6 +78,7 @@ class Parcel:
     batch: Batch
     question: Question | None  # lanes of which it holds more than the driver has room for
     outcomes: list[Outcome]
+    lost: list[tuple[Replica, LinkError]]  # peers that this actor cannot reach
 
 
 class Host:
@@ -98,14 +93,16 @@ class Host:
         self._departures = Departures(graph, f"{worker}-{number}")
         self._worker = Worker(graph, graph.workers[worker], self._departures.deliver, self._session_ended)
         self._outcomes: deque[Outcome] = deque()
+        self._lost: deque[tuple[Replica, LinkError]] = deque()
         self._taken: dict[str, int] = {}  # link -> packets taken
         self._asked: dict[str, int] = {}  # link -> number of its last question about room
         self._thread: threading.Thread | None = None
+        self._pulled_at = 0.0  # monotonic seconds of the last parcel
 
     @ray.method(concurrency_group="control")
     def start(self, peers: Mapping[Replica, Any]) -> MmstreamError | None:
         """Build the worker and connect it to its peers; gives the fault, or None."""
-        self._departures.connect(peers, self._peer_lost)
+        self._departures.connect(peers, self._peer_lost, self._session_failed)
         built = threading.Event()
         faults: list[MmstreamError] = []
 
@@ -128,9 +125,6 @@ class Host:
     def open(self, session: str, pins: Pins) -> None:
         self._departures.open(session, pins)
         self._worker.open(session)
-        fault = self._departures.fault(pins)
-        if fault is not None:
-            self._worker.abort(session, fault)
 
     @ray.method(concurrency_group="control")
     def start_session(self, session: str, arguments: Arguments) -> None:
@@ -177,8 +171,11 @@ class Host:
         """What has come for the driver, waiting up to ``timeout_s``; ``granted``: the room after the last parcel."""
         mailbox = self._departures.mailbox
         mailbox.grant(granted)
-        batch, question = ([], None) if self._outcomes else mailbox.take(timeout_s)
-        return Parcel(batch, question, [self._outcomes.popleft() for _ in range(len(self._outcomes))])
+        mailbox.gather(self._pulled_at + PULL_SPACING_S - time.monotonic())
+        batch, question = mailbox.take(timeout_s)
+        self._pulled_at = time.monotonic()
+        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
+        return Parcel(batch, question, outcomes, [self._lost.popleft() for _ in range(len(self._lost))])
 
     @ray.method(concurrency_group="control")
     def answer(self, question: Question, granted: Mapping[LaneKey, int | None]) -> None:
@@ -186,11 +183,16 @@ class Host:
         self._departures.mailbox.answer(question, granted)
 
     def _session_ended(self, outcome: Outcome) -> None:
-        self._departures.end(outcome.session, deliver=outcome.error is None)
+        self._departures.end(outcome.session, deliver=outcome.drained)
         self._outcomes.append(outcome)
         self._departures.mailbox.wake()
 
+    # What happens to links is told to the driver, which ends the sessions everywhere: here they may have ended well.
+
+    def _session_failed(self, session: str, error: MmstreamError) -> None:
+        self._outcomes.append(Outcome(session, self._worker.spec.name, error, ()))
+        self._departures.mailbox.wake()
+
     def _peer_lost(self, replica: Replica, error: LinkError) -> None:
-        for session in self._departures.sessions_with(replica):
-            self._departures.end(session, deliver=False)
-            self._worker.abort(session, error)
+        self._lost.append((replica, error))
+        self._departures.mailbox.wake()

@@ -30,6 +30,10 @@ class LinkError(MmstreamError):
     """A peer is lost: it died, or it did not answer in time."""
 
 
+Lost = Callable[[Replica, LinkError], None]
+Failed = Callable[[str, MmstreamError], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A peer's answer to a batch."""
@@ -63,19 +67,29 @@ def lost(peer: Replica, error: BaseException, timeout_s: float = 0.0) -> LinkErr
 
 
 class Sender(threading.Thread):
-    """Empties an outbox into one peer actor. ``lost`` hears once, with the outbox's sessions still in it."""
+    """Empties an outbox into one peer actor. ``lost`` hears once that nothing more can be sent to it.
 
-    def __init__(self, link: str, peer: Replica, actor: Any, lost: Callable[[Replica, LinkError], None]) -> None:
+    ``failed`` hears of each session whose packets cannot be sent, such as a payload that cannot be pickled.
+    """
+
+    def __init__(
+        self,
+        link: str,
+        peer: Replica,
+        actor: Any,
+        lost: Lost,
+        failed: Failed,
+    ) -> None:
         super().__init__(name=f"mmstream-link-{peer[0]}-{peer[1]}", daemon=True)
         self.outbox = Outbox()
         self._link = link
         self._peer = peer
         self._actor = actor
         self._lost = lost
+        self._failed = failed
         self._incarnation: str | None = None
         self._seq = 0
         self._unanswered: BaseException | None = None  # why a question got no answer
-        self.fault: LinkError | None = None  # why nothing more can be sent
 
     def run(self) -> None:
         try:
@@ -88,16 +102,23 @@ class Sender(threading.Thread):
             if self._unanswered is not None:
                 raise lost(self._peer, self._unanswered)
         except LinkError as error:
-            self.fault = error
             self.outbox.close()
             self._lost(self._peer, error)
 
     def _send(self, batch: Batch) -> None:
+        """Send a batch. What cannot be pickled ends its session; the others have their packets sent all the same."""
         try:
             reference = self._actor.put.remote(self._link, self._seq, batch)
-        except Exception as error:  # whatever the pickling of a payload raises
-            reason = str(error).strip().splitlines()[0]
-            raise LinkError(f"worker {self._peer[0]!r} cannot be sent a packet: {reason}") from error
+        except Exception as error:  # noqa: BLE001 - whatever a payload raises when it is pickled
+            sessions = list(dict.fromkeys(packet.session for _, packet in batch))
+            if len(sessions) == 1:
+                reason = next(iter(str(error).splitlines()), "")
+                edges = ", ".join(dict.fromkeys(edge for edge, _ in batch))
+                self._failed(sessions[0], MmstreamError(f"{edges}: a packet cannot be sent: {reason}"))
+                return
+            for session in sessions:
+                self._send([entry for entry in batch if entry[1].session == session])
+            return
         receipt: Receipt = ask(reference, self._peer)
         if self._incarnation not in (None, receipt.incarnation):
             raise LinkError(f"worker {self._peer[0]!r} was restarted and has lost its sessions")

@@ -1,0 +1,281 @@
+"""A graph in Ray actors: faults, killed and frozen workers, loss, and an orderly end."""
+
+import os
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import ray
+
+from mmstream.core import MmstreamError
+from mmstream.executors import ray_link
+from mmstream.executors.ray import RayExecutor
+from mmstream.worker import OperatorError
+from tests import process_toys, toys
+from tests.toys import graph, node
+
+WAIT_S = 30.0
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def start():
+    running = []
+
+    def begin(made):
+        executor = RayExecutor(made)
+        running.append(executor)
+        executor.start()
+        return executor
+
+    yield begin
+    for executor in running:
+        executor.close()
+
+
+@pytest.fixture
+def marks(tmp_path_factory):
+    """Where actors leave files named after their processes."""
+    return tmp_path_factory.mktemp("marks")
+
+
+def pipeline(tmp_path, middle, source=None, capacity=8, **options):
+    """source | middle -> write, in three workers, the last one in this process."""
+    nodes = [source or node("tone", toys.Tone, count=20), middle, write(tmp_path)]
+    names = [one.name for one in nodes]
+    edges = list(pairwise(names))
+    return graph(nodes, edges, {"ear": names[:1], "main": names[1:2], "driver": ["write"]}, capacity, **options)
+
+
+def write(tmp_path, kind=toys.Write, **arguments):
+    return node("write", kind, path=str(tmp_path / "{session}.txt"), **arguments)
+
+
+def results(executor, count):
+    ended = [executor.wait(WAIT_S) for _ in range(count)]
+    return {result.session: result.error for result in ended}
+
+
+def lines(tmp_path, session):
+    return (tmp_path / f"{session}.txt").read_text().splitlines()
+
+
+def sums(count):
+    """What ``Write`` writes of ``Add`` over that many toy chunks."""
+    written = [f"{n / 10:.2f} {(n + 1) / 10:.2f} [[{float(total)}]]" for n, total in enumerate(np.cumsum(range(count)))]
+    return [*written, f"{count / 10:.2f} {count / 10:.2f} [[-1.0]]"]
+
+
+def has_ended(pid):
+    """Whether a process is gone, within a few seconds."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_fault_arrives_with_node_session_and_media_time(start, tmp_path):
+    executor = start(pipeline(tmp_path, node("add", toys.Add, fail_at=12)))
+    executor.open("bad")
+    executor.open("good", {"tone": {"count": 10}})
+    executor.open("broken", {"tone": {"fail_at": 5}})
+    ended = results(executor, 3)
+    assert isinstance(ended["bad"], OperatorError)
+    assert str(ended["bad"]) == "node 'add' (tests.toys:Add), session 'bad', at 1.200 s: ZeroDivisionError: a toy fault"
+    assert str(ended["broken"]) == "node 'tone' (tests.toys:Tone), session 'broken', at 0.500 s: the toy source broke"
+    assert ended["good"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["good.txt"]
+    assert lines(tmp_path, "good") == sums(10)
+    executor.open("bad", {"tone": {"count": 5}})  # the name is free again
+    assert results(executor, 1) == {"bad": None}
+    assert lines(tmp_path, "bad") == sums(5)
+
+
+def test_a_fault_in_a_sink_ends_the_session_in_every_actor(start, tmp_path):
+    made = pipeline(tmp_path, node("add", toys.Add), source=node("tone", toys.Tone, endless=True))
+    made.nodes["write"] = node("write", toys.Keep, kept={}, fail=True)
+    executor = start(made)
+    executor.open("s")
+    error = results(executor, 1)["s"]
+    assert (error.node, error.cause) == ("write", "OSError: no space left on the toy device")
+
+
+def test_a_worker_that_cannot_be_built_is_the_error_of_start(tmp_path, marks):
+    made = pipeline(tmp_path, node("spy", toys.Spy, fail_in="constructor"), capacity=1)
+    made.nodes["tone"] = node("tone", toys.Tone, count=1)
+    nodes = [*made.nodes.values(), node("mark", process_toys.Mark, folder=str(marks))]
+    edges = [("tone", "spy"), ("spy", "mark"), ("mark", "write")]
+    made = graph(nodes, edges, {"main": ["tone", "mark"], "bad": ["spy"], "driver": ["write"]})
+    with pytest.raises(OperatorError) as caught:
+        RayExecutor(made).start()
+    assert str(caught.value) == "node 'spy' (tests.toys:Spy): ZeroDivisionError: a toy fault"
+    for pid in marks.iterdir():
+        assert has_ended(int(pid.name))
+
+
+def test_what_no_node_has_is_one_clear_error(tmp_path):
+    made = pipeline(tmp_path, node("add", toys.Add), resources={"main": {"GPU": 3, "quantum": 1}})
+    before = threading.active_count()
+    with pytest.raises(
+        MmstreamError, match=r"worker 'main' asks for \{GPU: 3, quantum: 1\}, which no node has \(.*CPU: 2"
+    ):
+        RayExecutor(made).start()
+    assert threading.active_count() == before
+    assert ray.is_initialized()  # it was not this executor that started it
+
+
+def test_a_killed_worker_ends_its_sessions_and_no_others(start, tmp_path, marks):
+    made = pipeline(tmp_path, node("doom", process_toys.Doom, folder=str(marks)), replicas={"main": 2})
+    executor = start(made)
+    executor.open("fine", {"tone": {"endless": True}})
+    begun = time.monotonic()
+    executor.open("doomed", {"tone": {"endless": True}})
+    ended = results(executor, 1)
+    assert time.monotonic() - begun < 10
+    assert "worker 'main' (replica " in str(ended["doomed"])
+    assert "died" in str(ended["doomed"])
+    executor.open("later", {"tone": {"count": 7}})
+    assert results(executor, 1) == {"later": None}
+    assert lines(tmp_path, "later") == sums(7)
+    executor.stop("fine")
+    assert results(executor, 1) == {"fine": None}
+    assert lines(tmp_path, "fine") == sums(len(lines(tmp_path, "fine")) - 1)
+    executor.open("doomed too")
+    assert "died" in str(results(executor, 1)["doomed too"])
+    with pytest.raises(MmstreamError, match="no replica of worker 'main' is left to run session 'last'"):
+        executor.open("last")
+
+
+def test_a_frozen_worker_ends_its_sessions_and_is_killed(start, tmp_path, marks, monkeypatch):
+    monkeypatch.setattr("mmstream.executors.ray.PULL_S", 0.2)
+    executor = start(pipeline(tmp_path, node("doom", process_toys.Doom, folder=str(marks), way="freeze")))
+    monkeypatch.setattr(ray_link, "CALL_TIMEOUT_S", 2.0)
+    executor.open("doomed", {"tone": {"endless": True}})
+    assert str(results(executor, 1)["doomed"]) == "worker 'main' (replica 0) did not answer within 2 s"
+    (file,) = marks.iterdir()
+    assert has_ended(int(file.name))  # Ray takes 5 s over a process that does not listen
+
+
+def test_a_worker_that_another_cannot_reach_counts_as_lost(start, tmp_path, marks):
+    """This process would wait for 30 s; the worker before the frozen one has less patience."""
+    nodes = [
+        node("tone", toys.Tone, endless=True),
+        node("impatient", process_toys.Impatient, timeout_s=1.0),
+        node("doom", process_toys.Doom, folder=str(marks), way="freeze"),
+        write(tmp_path),
+    ]
+    edges = list(pairwise(one.name for one in nodes))
+    executor = start(graph(nodes, edges, {"ear": ["tone", "impatient"], "main": ["doom"], "driver": ["write"]}))
+    executor.open("doomed")
+    begun = time.monotonic()
+    assert str(results(executor, 1)["doomed"]) == "worker 'main' (replica 0) did not answer within 1 s"
+    executor.close()
+    assert time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize("place", ["driver", "ear"])
+def test_loss_is_bounded_in_time_and_marked(start, tmp_path, place):
+    """A live source gives four times what the operator takes: with everything queued the lag would grow to 1.5 s."""
+    nodes = [
+        node("tone", toys.Tone, count=200, pause_s=0.0025),
+        node("add", toys.Add, pause_s=0.01),
+        write(tmp_path, process_toys.WriteLag),
+    ]
+    workers = {"ear": [], "main": ["add"], "driver": ["write"]}
+    workers[place].append("tone")
+    workers = {name: members for name, members in workers.items() if members}
+    made = graph(nodes, [("tone", "add"), ("add", "write")], workers, capacity=4, lossy=[("tone", "add")])
+    executor = start(made)
+    executor.open("s")
+    result = executor.wait(WAIT_S)
+    assert result.error is None
+    written = [line.split(maxsplit=3) for line in lines(tmp_path, "s")]
+    stretches = [(round(float(start) * 10), round(float(end) * 10), what) for _, start, end, what in written]
+    media = [stretch for stretch in stretches if stretch[2] != "[[-1.0]]"]  # what flush gives
+    assert media[0][0] == 0
+    assert media[-1][1] == 200
+    assert all(earlier[1] == later[0] for earlier, later in pairwise(media))  # nothing is missing
+    gaps = [stretch for stretch in media if stretch[2].startswith("gap")]
+    assert gaps
+    assert all(what == "gap tone->add was full (4 packets)" for _, _, what in gaps)
+    lags = [float(lag) for lag, _, _, what in written if what.startswith("[") and what != "[[-1.0]]"]
+    assert max(lags) < 1.0
+
+
+def test_stop_drains_and_abort_leaves_nothing(start, tmp_path):
+    executor = start(pipeline(tmp_path, node("add", toys.Add), source=node("tone", toys.Tone, endless=True)))
+    executor.open("stopped")
+    executor.open("aborted")
+    executor.stop("stopped")
+    executor.abort("aborted")
+    ended = results(executor, 2)
+    assert ended["stopped"] is None
+    assert str(ended["aborted"]) == "session 'aborted' was aborted"
+    assert [path.name for path in tmp_path.iterdir()] == ["stopped.txt"]
+    written = lines(tmp_path, "stopped")
+    assert written == sums(len(written) - 1)
+
+
+def test_close_leaves_no_actor_and_no_thread(tmp_path, marks):
+    before = {thread.name for thread in threading.enumerate()}
+    made = pipeline(tmp_path, node("mark", process_toys.Mark, folder=str(marks)), replicas={"main": 2})
+    executor = RayExecutor(made)
+    executor.start()
+    for session in "ab":
+        executor.open(session, {"tone": {"endless": True}})
+    executor.close()
+    assert all(results(executor, 2).values())
+    assert executor.wait(None) is None
+    files = list(marks.iterdir())
+    assert len(files) == 2
+    for file in files:
+        assert has_ended(int(file.name))
+        assert file.read_text() == "discarded\nclosed\n"
+    for thread in threading.enumerate():
+        if thread.name.startswith("mmstream") and thread.name not in before:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
+    assert ray.is_initialized()
+
+
+def test_many_large_packets_arrive_whole_and_in_order(start, tmp_path):
+    executor = start(
+        pipeline(tmp_path, node("whole", process_toys.Whole), node("tone", toys.Tone, count=1000, samples=75_000))
+    )
+    executor.open("s")
+    assert results(executor, 1) == {"s": None}
+    assert lines(tmp_path, "s") == [
+        f"{n / 10:.2f} {(n + 1) / 10:.2f} [[{float(n)}, 75000.0, 1.0]]" for n in range(1000)
+    ]
+
+
+@pytest.mark.parametrize("place", ["ear", "driver"])
+def test_a_payload_that_cannot_be_sent_ends_its_session_only(start, tmp_path, place):
+    nodes = [node("tone", toys.Tone), node("odd", process_toys.Unsendable), node("add", toys.Add), write(tmp_path)]
+    workers = {"ear": ["tone"], "main": ["add"], "driver": ["write"]}
+    workers[place].append("odd")
+    executor = start(graph(nodes, [("tone", "odd"), ("odd", "add"), ("add", "write")], workers))
+    for session in ("odd", "good", "odder"):
+        executor.open(session)
+    ended = results(executor, 3)
+    for session in ("odd", "odder"):
+        assert str(ended[session]).startswith("odd->add: a packet cannot be sent: Could not serialize")
+    assert ended["good"] is None
+    assert lines(tmp_path, "good") == sums(10)
+    assert [path.name for path in tmp_path.iterdir()] == ["good.txt"]
+
+
+def test_many_sessions_share_the_links(start, tmp_path):
+    executor = start(pipeline(tmp_path, node("add", toys.Add), capacity=2, replicas={"main": 2}))
+    sessions = [f"s{number}" for number in range(30)]
+    for session in sessions:
+        executor.open(session)
+    assert results(executor, 30) == dict.fromkeys(sessions)
+    assert all(lines(tmp_path, session) == sums(20) for session in sessions)
