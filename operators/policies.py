@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from mmstream.core import Operator, Packet
 from mmstream.media import Caption, Gap, Hypothesis, Word
 
-PolicyName = Literal["local_agreement", "hold_n"]
+PolicyName = Literal["local_agreement", "hold_n", "final"]
 
 SEAM_WORDS = 12  # how many stable words are looked at to find where a contradicting hypothesis goes on
-SEAM_S = 0.25  # seconds that the start of a word may move between two hypotheses
+SEAM_S = 0.3  # seconds that a word has moved which weigh as much as one word that differs
 
 
 class Policy(Protocol):
@@ -58,6 +58,13 @@ class HoldN:
         return len(words) if final else max(0, len(words) - self.n)
 
 
+class Final:
+    """Nothing before the final hypothesis: for files, where nobody waits and no later correction should be lost."""
+
+    def stable_count(self, words: Sequence[str], final: bool) -> int:
+        return len(words) if final else 0
+
+
 class Both:
     """What every one of the given policies promises."""
 
@@ -92,7 +99,8 @@ class CommitState:
 class Commit(Operator[CommitState]):
     """Hypotheses -> captions. Stable words never change; captions number the utterances of a session, across gaps.
 
-    ``policy`` with ``n`` chooses what becomes stable; ``hold_words`` keeps back that many last words besides. Where a
+    ``policy`` with ``n`` chooses what becomes stable: what the last ``n`` hypotheses agree on, all but the last ``n``
+    words, or ``final`` ones alone (without ``n``); ``hold_words`` keeps back that many last words besides. Where a
     hypothesis contradicts stable words, these stay, and the words that the hypothesis has after them follow. A
     caption comes only when its text or its stable part changed; a final one holds stable words alone. An utterance
     that never held a word gives nothing.
@@ -104,8 +112,8 @@ class Commit(Operator[CommitState]):
     emits: ClassVar[tuple[type, ...]] = (Caption,)
 
     def __init__(self, policy: PolicyName = "local_agreement", n: int = 2, hold_words: int = 0) -> None:
-        if policy not in ("local_agreement", "hold_n"):
-            raise ValueError(f"policy is 'local_agreement' or 'hold_n', not {policy!r}")
+        if policy not in get_args(PolicyName):
+            raise ValueError(f"policy is one of {', '.join(get_args(PolicyName))}, not {policy!r}")
         if hold_words < 0:
             raise ValueError(f"hold_words is 0 or more, not {hold_words}")
         self.policy, self.n, self.hold_words = policy, n, hold_words
@@ -127,7 +135,11 @@ class Commit(Operator[CommitState]):
             yield from self._show(state.latest.derive(replace(state.latest.data, final=True)), state)
 
     def _new_policy(self) -> Policy:
-        chosen = LocalAgreement(self.n) if self.policy == "local_agreement" else HoldN(self.n)
+        chosen: Policy
+        if self.policy == "final":
+            chosen = Final()
+        else:
+            chosen = LocalAgreement(self.n) if self.policy == "local_agreement" else HoldN(self.n)
         return Both(chosen, HoldN(self.hold_words)) if self.hold_words else chosen
 
     def _show(self, packet: Packet[Hypothesis], state: CommitState) -> Iterator[Packet[Caption]]:
@@ -153,24 +165,36 @@ class Commit(Operator[CommitState]):
 def seam(stable: Sequence[Word], words: Sequence[Word]) -> int:
     """How many leading ``words`` are about what ``stable`` already says.
 
-    All of ``stable`` where they agree. Otherwise up to the last stable word that ``words`` hold too, at nearly the
-    same time; of the words after that one, those whose middle lies within what is stable. So neither a word whose
-    end moved nor one that was split in two is lost or said twice.
+    All of ``stable`` where they agree. Otherwise the split that costs least: one for each word to insert, delete or
+    replace before it, and one for each SEAM_S between the last word before it and the last stable one. So a word is
+    neither said twice nor lost where one was replaced, split in two, or moved a little.
     """
-    if common_prefix([word.text for word in stable], [word.text for word in words]) == len(stable):
+    if not stable or common_prefix([word.text for word in stable], [word.text for word in words]) == len(stable):
         return len(stable)
-    split = 0
-    for promised in reversed(stable[-SEAM_WORDS:]):
-        off = {k: abs(word.start - promised.start) for k, word in enumerate(words) if word.text == promised.text}
-        nearest = min(off, key=lambda k: off[k], default=None)
-        if nearest is not None and off[nearest] <= SEAM_S:
-            split = nearest + 1
-            if promised is stable[-1]:
-                return split
-            break
-    while split < len(words) and (words[split].start + words[split].end) / 2 < stable[-1].end:
-        split += 1
-    return split
+    tail = stable[-SEAM_WORDS:]
+    skipped = sum(word.end <= tail[0].start for word in words) if len(tail) < len(stable) else 0
+    edits = _edits([word.text for word in tail], [word.text for word in words[skipped:]])
+    costs = [count + _drift(tail, words[: skipped + k]) / SEAM_S for k, count in enumerate(edits)]
+    return skipped + costs.index(min(costs))
+
+
+def _edits(tail: Sequence[str], words: Sequence[str]) -> list[int]:
+    """For each k, the edit distance between ``tail`` and the first k of ``words``."""
+    row = list(range(len(words) + 1))
+    for text in tail:
+        above, row = row, [row[0] + 1]
+        for k, other in enumerate(words, start=1):
+            row.append(min(above[k] + 1, row[k - 1] + 1, above[k - 1] + (text != other)))
+    return row
+
+
+def _drift(tail: Sequence[Word], words: Sequence[Word]) -> float:
+    """Seconds between the ends of ``tail`` and ``words``; of their last words' starts, if these are the same word."""
+    last = tail[-1]
+    if not words:
+        return last.end - tail[0].start
+    ends = abs(words[-1].end - last.end)
+    return min(ends, abs(words[-1].start - last.start)) if words[-1].text == last.text else ends
 
 
 def following(stable: Sequence[Word], words: Sequence[Word]) -> list[Word]:

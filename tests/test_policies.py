@@ -65,7 +65,7 @@ def test_both_promises_what_each_promises() -> None:
 @pytest.mark.parametrize(
     ("arguments", "legal"),
     [
-        ({"policy": "agree"}, "'local_agreement' or 'hold_n'"),
+        ({"policy": "agree"}, "local_agreement, hold_n, final"),
         ({"n": 0}, "n >= 1"),
         ({"policy": "hold_n", "n": -1}, "n >= 0"),
         ({"hold_words": -1}, "0 or more"),
@@ -103,6 +103,19 @@ def test_a_word_that_begins_before_the_promised_end_is_not_lost() -> None:
     assert [word.text for word in after[seam(before, after) :]] == ["wait", "no"]
 
 
+def test_replaced_words_are_not_said_again_though_everything_moved() -> None:
+    before = (Word("he", 60.0, 60.4), Word("wished", 60.4, 60.7), Word("stew", 60.7, 60.9))
+    after = (Word("he", 60.0, 60.4), Word("hoped", 60.5, 61.1), Word("stew", 61.1, 61.4), Word("for", 61.4, 61.6))
+    assert seam(before, after) == 3
+
+
+def test_a_hypothesis_that_begins_later_is_all_new() -> None:
+    before = (Word("he", 60.0, 60.2), Word("could", 60.2, 60.5))
+    assert seam(before, (Word("wait", 61.0, 61.4), Word("no", 61.4, 61.6))) == 0
+    assert seam(before, ()) == 0
+    assert seam((), before) == 0
+
+
 def test_words_after_the_seam_start_after_what_is_stable() -> None:
     first = Packet("test", 0.0, 1.0, Hypothesis((Word("could", 0.2, 0.9),), False), 0.0)
     second = Packet("test", 0.0, 1.4, Hypothesis((Word("would", 0.2, 0.5), Word("wait", 0.8, 1.2)), True), 0.0)
@@ -113,6 +126,11 @@ def test_words_after_the_seam_start_after_what_is_stable() -> None:
 def test_hold_words_keeps_back_the_tail_until_the_end() -> None:
     packets = [heard("a b c d"), heard("a b c d"), heard("a b c d", final=True)]
     assert shown(Commit(n=2, hold_words=2), *packets) == ["0  | a b c d", "0 a b | c d", "0 a b c d | ."]
+
+
+def test_final_promises_nothing_before_the_end() -> None:
+    packets = [heard("a b"), heard("a b"), heard("a c", final=True)]
+    assert shown(Commit("final"), *packets) == ["0  | a b", "0 a c | ."]
 
 
 def test_empty_utterances_give_nothing_and_use_no_index() -> None:
@@ -172,7 +190,7 @@ def hypotheses(draw: st.DrawFn) -> list[Packet[Hypothesis]]:
     return packets
 
 
-@given(hypotheses(), st.sampled_from(["local_agreement", "hold_n"]), st.integers(1, 3), st.integers(0, 2))
+@given(hypotheses(), st.sampled_from(["local_agreement", "hold_n", "final"]), st.integers(1, 3), st.integers(0, 2))
 def test_stable_words_never_change(packets: list[Packet[Hypothesis]], policy: str, n: int, hold: int) -> None:
     stable: dict[int, tuple[Word, ...]] = {}
     ended: set[int] = set()

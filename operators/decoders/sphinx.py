@@ -55,7 +55,7 @@ class Sphinx(Operator[SphinxState]):
 
     accepts: ClassVar[tuple[type, ...]] = (Speech,)
     emits: ClassVar[tuple[type, ...]] = (Hypothesis,)
-    commit: ClassVar[dict[str, object]] = {"policy": "local_agreement", "n": 4, "hold_words": 2}  # suits its partials
+    commit: ClassVar[dict[str, object]] = {"policy": "local_agreement", "n": 5, "hold_words": 3}
 
     def __init__(
         self,
@@ -98,6 +98,11 @@ class Sphinx(Operator[SphinxState]):
     def flush(self, state: SphinxState) -> Iterator[Packet[Hypothesis]]:
         """End the utterance that is open."""
         if state.start is None or state.last_packet is None:
+            return
+        if not state.sound:
+            nothing = Hypothesis((), final=True, language="en")
+            yield state.last_packet.derive(nothing, state.start, state.start)
+            state.start = None
             return
         if state.mean is None:
             state.mean = self._first_mean(state)

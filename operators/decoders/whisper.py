@@ -188,7 +188,7 @@ class Whisper(Operator[WhisperState]):
             utterance.sure = True
         known = utterance.frozen[utterance.gone :]
         words = [_shifted(word, utterance.sound_start) for word in heard]
-        words = following(known, words[seam(known, words) :])
+        words = following(utterance.frozen, words[seam(known, words) :])
         agreed = common_prefix([word.text for word in words], [word.text for word in utterance.rest])
         utterance.frozen += words[:agreed]
         utterance.rest = words[agreed:]

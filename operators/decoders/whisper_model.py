@@ -91,11 +91,12 @@ class WhisperModel:
         contexts = [self._tokens(context)[-MAX_CONTEXT_TOKENS:], []] if context else [[]]
         for before in contexts:  # what was said before is what a model likes to repeat
             prompt = model.get_prompt(tokenizer, self._prompt + before, hotwords=self.hotwords)
+            new = min(MAX_NEW_TOKENS, 20 + int(NEW_TOKENS_PER_S * seconds))
             result = model.model.generate(
                 encoded,
                 [prompt],
                 beam_size=self.beam_size,
-                max_length=len(prompt) + min(MAX_NEW_TOKENS, 20 + int(NEW_TOKENS_PER_S * seconds)),
+                max_length=max(2 * new, len(prompt) + new),  # CTranslate2 takes half of it at most for new tokens
                 return_scores=True,
                 return_no_speech_prob=True,
                 suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
@@ -147,9 +148,16 @@ def _load(model: str, device: Device, compute_type: str, threads: int) -> Any:
             legal |= set(ctranslate2.get_supported_compute_types("cuda"))
         if compute_type not in legal:
             raise ValueError(f"compute_type is one of {', '.join(sorted(legal))} on this machine, not {compute_type!r}")
-        return faster_whisper.WhisperModel(
+        loaded = faster_whisper.WhisperModel(
             str(found.path), device=device, compute_type=compute_type, cpu_threads=threads, local_files_only=True
         )
     except RuntimeError as fault:
         said = " ".join(str(fault).split())
         raise MmstreamError(f"Whisper model {model!r} does not load on device {device!r}: {said}") from fault
+    bands = len(loaded.feature_extractor.mel_filters)
+    if bands != loaded.model.n_mels:
+        raise MmstreamError(
+            f"Whisper model {model!r} takes {loaded.model.n_mels} mel bands, and its preprocessor_config.json is "
+            f"missing or says {bands}"
+        )
+    return loaded
