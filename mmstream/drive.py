@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import MmstreamError
-from mmstream.executors import Executor, ExecutorName, Result, make
+from mmstream.executors import Executor, ExecutorName, make
+from mmstream.executors.ledger import Result
 from mmstream.graph import Graph
 from mmstream.worker import Arguments
 

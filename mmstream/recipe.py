@@ -69,10 +69,12 @@ class Recipe:
         """The name of the one source.
 
         Raises:
-            MmstreamError: the file has none, or several.
+            PipelineError: every problem of the file.
+            MmstreamError: it is in order, and has none or several.
         """
         names = self._roles.sources
         if len(names) != 1:
+            check(self._document, self._allow)  # a file with mistakes has them as the reason
             raise MmstreamError(f"{self._document.path}: this command needs one source; there are {len(names)}")
         return names[0]
 
@@ -83,12 +85,15 @@ class Recipe:
         if not live:
             self._document.block_everywhere()
 
-    def recognise_with(self, model: Model) -> None:
-        """Put the model's decoder, and the commit policy that suits it, in the place of the file's own."""
+    def recognise_with(self, model: Model, *, watched: bool) -> None:
+        """Put the model's decoder, and the commit policy that suits it, in the place of the file's own.
+
+        Where nobody watches, words become stable at the end of their utterance, which no policy can do better.
+        """
         for name in self._roles.decoders:
-            self._document.replace_node(name, use=model.use, arguments=model.arguments)
+            self._document.replace_node(name, use=model.use, arguments=model.arguments_for(watched=watched))
         for name in self._roles.commits:
-            self._document.set_arguments(name, model.commit)
+            self._document.set_arguments(name, model.commit if watched else {"policy": "final"})
 
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""

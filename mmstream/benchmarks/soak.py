@@ -17,6 +17,7 @@ import numpy as np
 from mmstream.benchmarks.processes import check_proc
 from mmstream.benchmarks.speech import record
 from mmstream.benchmarks.table import Figure, Report
+from mmstream.core import MmstreamError
 from mmstream.drive import run_to_end, running
 from mmstream.pipeline import check, read_text
 
@@ -41,6 +42,7 @@ nodes:
   txt: {{use: operators.sinks:PlainText, from: commit}}
   watch: {{use: {STAGES}:Watcher, from: commit}}
 """
+FEWEST_LOOKS = 6  # after the process has settled, for a slope to mean anything
 SINKS = ("srt", "vtt", "jsonl", "txt")
 
 
@@ -94,17 +96,32 @@ def soak(samples: Path, folder: Path, hours: float, decoder: Decoder) -> list[Lo
         result = run_to_end(executor, "soak")
     if result.error is not None:
         raise result.error
-    return [Look(**json.loads(line)) for line in seen.read_text(encoding="utf-8").splitlines()]
+    lines = seen.read_text(encoding="utf-8").splitlines() if seen.exists() else []
+    return [Look(**json.loads(line)) for line in lines]
+
+
+def _split(course: Sequence[Look], settled_s: float) -> tuple[list[Look], list[Look]]:
+    """The looks before and after the process has settled.
+
+    Raises:
+        MmstreamError: they are too few.
+    """
+    early = [look for look in course if look.media_s < settled_s]
+    late = [look for look in course if look.media_s >= settled_s]
+    if not early or len(late) < FEWEST_LOOKS:
+        raise MmstreamError(
+            f"too little speech to see what grows: {len(early)} captions in the first {settled_s:.0f} s, "
+            f"{len(late)} after; choose other --speech or more --hours"
+        )
+    return early, late
 
 
 def _report(settings: dict[str, Any], courses: Sequence[Sequence[Look]], settled_s: float) -> Report:
+    halves = [_split(course, settled_s) for course in courses]
+
     def figure(name: str, unit: str, of: Callable[[list[Look], list[Look]], float], at_most: Any = None) -> Figure:
-        """One value for each round, from the looks before and after the process has settled."""
-        halves = [
-            ([x for x in course if x.media_s < settled_s], [x for x in course if x.media_s >= settled_s])
-            for course in courses
-        ]
-        return Figure(name, unit, tuple(of(before, after) for before, after in halves), at_most)
+        """One value for each round."""
+        return Figure(name, unit, tuple(of(early, late) for early, late in halves), at_most)
 
     after = f"after {settled_s / 60:.3g} min of media"
     figures = [
@@ -120,7 +137,8 @@ def _report(settings: dict[str, Any], courses: Sequence[Sequence[Look]], settled
     ]
     series = [[[look.media_s, look.resident_mb, look.cpu_s] for look in course] for course in courses]
     notes = ("Start means the first caption. Each round runs in a process of its own.",)
-    return Report("soak", "Hours of media", settings, figures, notes, {"media_s, resident_mb, cpu_s": series})
+    details = {"course": series, "course_columns": ["media_s", "resident_mb", "cpu_s"]}
+    return Report("soak", "Hours of media", settings, figures, notes, details)
 
 
 def _highest(looks: Sequence[Look]) -> float:

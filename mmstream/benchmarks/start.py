@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from mmstream.benchmarks.table import Figure, Report
@@ -70,10 +70,9 @@ def _start(device: str | None, *options: str) -> tuple[float, list[str]]:
         finally:
             limit.cancel()
             _end(process)
-    spoken = deque((line for line in said if line and not line.startswith("import time:")), maxlen=1)
-    waited = time.monotonic() - began
-    reason = f"did not listen within {GIVE_UP_S:.0f} s" if waited >= GIVE_UP_S else "ended before it listened"
-    raise MmstreamError(f"mmstream {' '.join(arguments)} {reason}: {spoken.pop() if spoken else 'it said nothing'}")
+    reason = "ended before it listened" if process.returncode != -signal.SIGKILL else f"took over {GIVE_UP_S:.0f} s"
+    spoken = [line for line in said if line and not line.startswith("import time:")] or ["it said nothing"]
+    raise MmstreamError(f"mmstream {' '.join(arguments)} {reason}: {spoken[-1].removeprefix('mmstream: ')}")
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
-from mmstream.commands.options import Json
+from mmstream.commands.options import Json, print_json
 from operators.sources import list_devices
 
 
@@ -22,7 +20,7 @@ def devices(as_json: Json = False) -> None:
     """
     found = list_devices()
     if as_json:
-        sys.stdout.write(json.dumps([asdict(device) for device in found]) + "\n")
+        print_json([asdict(device) for device in found])
         return
     if not found:
         Console(highlight=False).print("no microphone found; `mmstream doctor` says whether PortAudio is there")

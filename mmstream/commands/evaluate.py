@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from mmstream.atomic import AtomicFile
 from mmstream.batch import Batch, Job, named
-from mmstream.commands.options import Allow, ExecutorOption, Json, Model, Pipeline, Sets
+from mmstream.commands.options import Allow, ExecutorOption, Json, ModelOption, Pipeline, Sets, print_json
 from mmstream.core import MmstreamError
 from mmstream.drive import running
 from mmstream.evaluation.latency import latency
@@ -35,7 +35,7 @@ WARM_UP = "warm-up"
 
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help='JSON lines {"media", "text", "speaker", "duration"}.')],
-    model: Model = "auto",
+    model: ModelOption = "auto",
     realtime: Annotated[bool, typer.Option("--realtime", help="Feed at 1.0x and measure latency per word.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write each utterance's result here.")] = None,
@@ -62,25 +62,27 @@ def evaluate(
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     source = recipe.source
     recipe.listen_to("operators.sources:MediaFile", {"path": "", "pace": "fast"}, live=False)
-    recipe.recognise_with(chosen)
+    recipe.recognise_with(chosen, watched=realtime)
     recipe.replicate(workers)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text(f"mmstream: model: {chosen.describe()}"))
-    with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmstream-")))
         recipe.write_to([file_sink(f"{folder}/{{session}}.jsonl")])
-        with running(executor, recipe.graph()) as started:
-            trial = _Trial(recipe, Batch(started, source, workers), Path(folder))
-            if realtime:
-                trial.warm_up(entries[0])
-                batch = Batch(started, source, workers, {"pace": "realtime"})
-                trial = _Trial(recipe, batch, Path(folder))
-            trial.run(entries, console)
-    result = trial.result(realtime)
-    if output is not None:
-        trial.write(output)
+        graph = recipe.graph()
+        details = stack.enter_context(AtomicFile(output)) if output is not None else None  # a fault shows before work
+        started = stack.enter_context(running(executor, graph))
+        trial = _Trial(recipe, Batch(started, source, workers), folder)
+        if realtime:
+            trial.warm_up(entries[0])
+            trial = _Trial(recipe, Batch(started, source, workers, {"pace": "realtime"}), folder)
+        trial.run(entries, console)
+        result = trial.result(realtime)
+        if details is not None:
+            trial.write(details)
     if not as_json:
         Console(highlight=False).print(_table(result))
-    sys.stdout.write(json.dumps(result.to_json()) + "\n")
+    print_json(result.to_json())
 
 
 @dataclass
@@ -109,7 +111,7 @@ class _Trial:
         """
         jobs = {f"{number:06d}": entry for number, entry in enumerate(entries)}
         began = time.process_time()
-        with Progress(console=console, transient=True) as bar:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("utterances", total=len(jobs))
             for done in self.batch.results([Job(entry.media, name) for name, entry in jobs.items()]):
                 if done is None:
@@ -140,11 +142,10 @@ class _Trial:
         spent_s = self.cpu_s if realtime else self.work_s
         return Result(rates, rtf=spent_s / self.audio_s, latency=latency(self.lines) if realtime else None)
 
-    def write(self, path: Path) -> None:
+    def write(self, file: AtomicFile) -> None:
         """One JSON line per utterance: media, reference, hypothesis."""
-        with AtomicFile(path) as file:
-            for utterance in self.utterances:
-                file.write(json.dumps({key: text for key, text in utterance.items() if key != "name"}) + "\n")
+        for utterance in self.utterances:
+            file.write(json.dumps({key: text for key, text in utterance.items() if key != "name"}) + "\n")
 
 
 def _table(result: Result) -> Table:

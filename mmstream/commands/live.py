@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmstream.commands.options import Allow, ExecutorOption, Model, Pipeline, Sets
+from mmstream.commands.options import Allow, ExecutorOption, Language, ModelOption, Pipeline, Sets, recogniser
 from mmstream.core import MmstreamError
 from mmstream.drive import run_to_end, running, warn_of_losses
 from mmstream.executors import ExecutorName
@@ -31,11 +31,11 @@ def live(
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="Microphone by name or number; see `mmstream devices`.")
     ] = None,
-    model: Model = "auto",
+    model: ModelOption = "auto",
     output: Annotated[
         list[Path] | None, typer.Option("--output", "-o", help="Also write captions here: .srt, .vtt, .jsonl or .txt.")
     ] = None,
-    language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de (Whisper only).")] = None,
+    language: Language = None,
     executor: ExecutorOption = "local",
     pipeline: Pipeline = None,
     sets: Sets = None,
@@ -55,8 +55,8 @@ def live(
         raise MmstreamError(f"--device chooses a microphone, but {source!r} is to be captioned: give one of the two")
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     _choose_source(recipe, source, device)
-    chosen = resolve(model, language)
-    recipe.recognise_with(chosen if language is None else chosen.with_arguments(language=language))
+    chosen = recogniser(model, language)
+    recipe.recognise_with(chosen, watched=True)
     recipe.write_to([terminal(), *_file_sinks(output or ())])
     log.info("model: %s", chosen.describe())
     _run_to_end(recipe, executor, "live")
@@ -95,7 +95,7 @@ def demo(
     files = [output / f"demo.{suffix}" for suffix in ("srt", "vtt", "jsonl")]
     recipe = Recipe()
     _choose_source(recipe, str(SPOKEN_VIDEO), None)
-    recipe.recognise_with(resolve("sphinx"))
+    recipe.recognise_with(resolve("sphinx"), watched=True)
     recipe.write_to([terminal(), *_file_sinks(files)])
     _run_to_end(recipe, executor, "demo")
     for path in files:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,23 +15,32 @@ from rich.text import Text
 
 from mmstream import __version__
 from mmstream.batch import Batch, Done, Job, find_jobs, named
-from mmstream.commands.options import Allow, ExecutorOption, Json, Model, Pipeline, Sets
+from mmstream.commands.options import (
+    Allow,
+    ExecutorOption,
+    Json,
+    Language,
+    ModelOption,
+    Pipeline,
+    Sets,
+    print_json,
+    recogniser,
+)
 from mmstream.core import MmstreamError
 from mmstream.drive import running
 from mmstream.journal import Input, Journal, fingerprint
 from mmstream.pipeline import default_path
 from mmstream.recipe import FORMATS, Recipe, file_sink
-from mmstream.registry import resolve
 from mmstream.spelling import did_you_mean
 from operators.sources import probe
 
 
 def transcribe(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Media files, and folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Media files, and folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the captions.")],
     formats: Annotated[str, typer.Option("--format", "-f", help="Any of srt,vtt,jsonl,txt.")] = "srt",
-    model: Model = "auto",
-    language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de (Whisper only).")] = None,
+    model: ModelOption = "auto",
+    language: Language = None,
     executor: ExecutorOption = "local",
     workers: Annotated[int, typer.Option(min=1, help="Files at a time; on Ray each has a process of its own.")] = 1,
     as_json: Json = False,
@@ -52,13 +59,11 @@ def transcribe(
     chosen_formats = _formats(formats)
     if output.exists() and not output.is_dir():
         raise MmstreamError(f"--output {output}: is a file; captions go into a folder")
-    chosen = resolve(model, language)
-    if language is not None:
-        chosen = chosen.with_arguments(language=language)
+    chosen = recogniser(model, language)
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     source = recipe.source
     recipe.listen_to("operators.sources:MediaFile", {"path": "", "pace": "fast"}, live=False)
-    recipe.recognise_with(chosen)
+    recipe.recognise_with(chosen, watched=False)
     recipe.write_to([file_sink(str(output / f"{{session}}.{suffix}")) for suffix in chosen_formats])
     recipe.replicate(workers)
     graph = recipe.graph()
@@ -89,7 +94,7 @@ def transcribe(
     summary = run.summary(len(jobs) + len(faults))
     console.print(Text(_in_words(summary)))
     if as_json:
-        sys.stdout.write(json.dumps(summary) + "\n")
+        print_json(summary)
     if run.failed:
         raise typer.Exit(1)
 
@@ -125,7 +130,7 @@ class _Run:
                 continue
             todo.append(job)
         if self.skipped:
-            self.say(f"skipped  {self.skipped} files that are done")
+            self.say(f"skipped  {self.skipped} file{'s' * (self.skipped > 1)}, done before")
         return todo
 
     def work(self, batch: Batch, jobs: Sequence[Job]) -> None:

@@ -66,6 +66,11 @@ class Model:
         suits: Mapping[str, Any] = getattr(find_class(self.use), "commit", {})
         return suits
 
+    def arguments_for(self, *, watched: bool) -> Mapping[str, Any]:
+        """Arguments of the operator: its class's own for people who watch, or for files at full speed, then these."""
+        suits: Mapping[str, Any] = getattr(find_class(self.use), "watched" if watched else "unwatched", {})
+        return {**suits, **self.arguments}
+
     def with_arguments(self, **arguments: Any) -> Model:
         """The same model, its operator built with further arguments."""
         return replace(self, arguments={**self.arguments, **arguments})

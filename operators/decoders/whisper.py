@@ -89,6 +89,8 @@ class Whisper(Operator[WhisperState]):
     accepts: ClassVar[tuple[type, ...]] = (Speech,)
     emits: ClassVar[tuple[type, ...]] = (Hypothesis,)
     commit: ClassVar[dict[str, object]] = {"policy": "local_agreement", "n": 2}  # suits its partial hypotheses
+    watched: ClassVar[dict[str, object]] = {"shed_lag_s": 2.0}  # arguments for people who watch
+    unwatched: ClassVar[dict[str, object]] = {"step_ms": LEGAL_STEP_MS[1]}  # and for files at full speed: finals only
 
     def __init__(
         self,
