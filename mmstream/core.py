@@ -37,7 +37,7 @@ class MmstreamError(Exception):
     """A fault that one line explains: the command line prints that line and exits non-zero."""
 
 
-class MediaLost(MmstreamError):
+class MediaLost(MmstreamError):  # noqa: N818 - what happened is a loss, not a mistake
     """Raised by a source whose media broke off for good, such as an unplugged microphone.
 
     What it gave before is good: it comes out whole, as at the end of the media, and then the session ends with this.

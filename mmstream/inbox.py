@@ -207,14 +207,14 @@ class Inbox:
     def wait_for_room(
         self, lanes: Collection[tuple[str, str]], timeout_s: float, obsolete: Callable[[], bool] = lambda: False
     ) -> None:
-        """Return once any of the (edge, session) lanes has room or is gone, or after ``timeout_s``.
+        """Return once any of the (edge, session) lanes is half free or gone, or after ``timeout_s``.
 
         A later call makes those before it look whether they have become ``obsolete``.
         """
 
         def has_room() -> bool:
             found = [self._lanes.get((session, edge)) for edge, session in lanes]
-            return self._closed or obsolete() or any(entry is None or entry[0].accepts_more for entry in found)
+            return self._closed or obsolete() or any(entry is None or entry[0].half_free for entry in found)
 
         with self._lock:
             self._freed.notify_all()

@@ -63,6 +63,11 @@ class Lane:
         return self.room > 0 or self.edge.overflow != "block"
 
     @property
+    def half_free(self) -> bool:
+        """Whether it is worth telling a sender elsewhere that there is room: every message costs."""
+        return self.edge.overflow != "block" or 2 * self.room >= self.edge.capacity
+
+    @property
     def head(self) -> Packet[Any] | None:
         return self._queue[0] if self._queue else None
 

@@ -27,6 +27,7 @@ from tests.media_samples import ffmpeg, require, write_wav
 
 COMMAND = str(Path(sys.executable).with_name("mmstream"))
 TIMEOUT_S = 90.0
+TRANSCRIBE = ("transcribe", "--model", "sphinx")  # auto may find a better one on this machine
 
 # What pocketsphinx understands word for word when flite's voice slt says it, wherever its frames happen to begin.
 WEATHER = "the weather is very nice today"
@@ -126,10 +127,7 @@ def call(*arguments: object) -> Finished:
 
 
 class Running:
-    """A command under way. Its lines are read as they come; ``at`` says when, by the monotonic clock.
-
-    As a context manager it is killed at the end of the block, should it still run.
-    """
+    """A command under way, whose lines are read as they come. The end of a ``with`` block kills what still runs."""
 
     def __init__(self, *arguments: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
@@ -143,7 +141,6 @@ class Running:
         )
         self.out: list[str] = []
         self.err: list[str] = []
-        self.at: dict[str, float] = {}  # line -> when it came first
         self._changed = threading.Condition()
         self._ended = 0  # streams
         self._readers = [
@@ -157,7 +154,6 @@ class Running:
         for line in stream:
             with self._changed:
                 lines.append(line.rstrip("\n"))
-                self.at.setdefault(lines[-1], time.monotonic())
                 self._changed.notify_all()
         with self._changed:
             self._ended += 1

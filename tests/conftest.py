@@ -15,9 +15,7 @@ WAIT_S = 10.0
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One Ray for the whole test session; a RayExecutor joins it and leaves it running."""
-    os.environ.setdefault(
-        "RAY_worker_niceness", "0"
-    )  # Ray's own default is 15: on a busy machine calls would wait for seconds
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default is 15: slow calls on a busy machine
     import ray
 
     ray.init("local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmstream.journal import JOURNAL_NAME
-from tests.command_line import SAMPLE_RATE, WEATHER, Finished, call, leftovers, mmstream, say
+from tests.command_line import SAMPLE_RATE, TRANSCRIBE, WEATHER, Finished, call, leftovers, mmstream, say
 from tests.media_samples import ffmpeg, write_wav
 from tests.model_folders import folder as model_folder  # noqa: F401 - a fixture
 from tests.model_folders import home  # noqa: F401 - a fixture
@@ -58,7 +58,16 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
         make(folder, sound)
     inputs = sorted(path for path in folder.iterdir())
     output = folder.parent / "captions"
-    run = mmstream("transcribe", *inputs, folder.parent / "nowhere.mp4", "-o", output, "-f", "jsonl,srt", "--json")
+    run = mmstream(
+        *TRANSCRIBE,
+        *inputs,
+        folder.parent / "nowhere.mp4",
+        "-o",
+        output,
+        "-f",
+        "jsonl,srt",
+        "--json",
+    )
     return Media(folder, run, output)
 
 
@@ -168,7 +177,7 @@ def refused(media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.chdir(tmp_path)
 
     def run(*options: object) -> str:
-        done = call("transcribe", media.folder / "good.wav", "--output", "captions", *options)
+        done = call(*TRANSCRIBE, media.folder / "good.wav", "--output", "captions", *options)
         assert done.out == ""
         return done.the_line("mmstream: ")
 
@@ -197,7 +206,14 @@ def test_a_pipeline_file_that_is_none(refused: Callable[..., str], content: byte
 def test_a_pipeline_file_with_a_python_tag_runs_nothing(media: Media, tmp_path: Path) -> None:
     pipeline = tmp_path / "pipeline.yaml"
     pipeline.write_text(f"nodes: !!python/object/apply:os.system ['touch {tmp_path}/run']\n")
-    done = call("transcribe", media.folder / "good.wav", "-o", tmp_path / "captions", "--pipeline", pipeline)
+    done = call(
+        *TRANSCRIBE,
+        media.folder / "good.wav",
+        "-o",
+        tmp_path / "captions",
+        "--pipeline",
+        pipeline,
+    )
     assert done.code == 1
     tag = "the tag '!!python/object/apply:os.system' is not allowed: a pipeline file holds plain values only"
     assert done.err.splitlines()[0] == f"mmstream: {pipeline}:1: {tag}"
@@ -247,7 +263,7 @@ def test_a_model_that_has_changed_since_it_was_pulled(
 @pytest.mark.parametrize("path", ["a" * 300, "/dev/null", "good.wav/inside.wav"])
 def test_paths_that_cannot_be_files(media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(media.folder)
-    done = call("transcribe", path, "--output", tmp_path)
+    done = call(*TRANSCRIBE, path, "--output", tmp_path)
     (line,) = done.lines("failed")
     assert line.startswith(f"failed   {path}: ")
     assert done.code == 1

@@ -18,11 +18,13 @@ import pytest
 
 from mmstream.evaluation.wer import error_rates
 from mmstream.samples import SPOKEN_VIDEO
-from tests.command_line import BANK, COMMAND, COUNTING, WEATHER, Running, call, leftovers, mmstream, say
+from tests.command_line import BANK, COMMAND, COUNTING, TRANSCRIBE, WEATHER, Running, call, leftovers, mmstream, say
 from tests.media_samples import require
+from tests.model_folders import home  # noqa: F401 - a fixture
 from tests.virtual_microphone import VirtualMicrophone, virtual_microphone  # noqa: F401 - a fixture
 
 FORMATS = ("srt", "vtt", "jsonl", "txt")
+LIVE = ("live", "--model", "sphinx")  # auto may find a better one on this machine
 
 
 def outputs(folder: Path) -> list[object]:
@@ -62,8 +64,8 @@ def test_words_come_from_the_microphone_while_they_are_spoken(
     tmp_path: Path,
 ) -> None:
     sound, heard = say(tmp_path / "spoken.wav", WEATHER, COUNTING, BANK), tmp_path / "heard.jsonl"
-    options = ("--device", virtual_microphone.device, "--model", "sphinx", "--output", heard)
-    with Running("live", *options, env=virtual_microphone.env) as live:
+    options = ("--device", virtual_microphone.device, "--output", heard)
+    with Running(*LIVE, *options, env=virtual_microphone.env) as live:
         live.wait_for("listening to")
         speaking = threading.Thread(target=virtual_microphone.speak, args=(sound,))
         speaking.start()
@@ -77,14 +79,14 @@ def test_words_come_from_the_microphone_while_they_are_spoken(
     assert done.out.splitlines() == [line["text"] for line in lines_of(heard)]
     assert not leftovers(tmp_path)
 
-    assert call("transcribe", sound, "-o", tmp_path, "-f", "jsonl", "-m", "sphinx").code == 0
+    assert call(*TRANSCRIBE, sound, "-o", tmp_path, "-f", "jsonl").code == 0
     reference = " ".join([WEATHER, COUNTING, BANK])
     wer, file_wer = (error_rates([reference], [text_of(path)]).wer for path in (heard, tmp_path / "spoken.jsonl"))
     assert wer <= file_wer + 0.01, done.out
 
 
 def test_an_unknown_microphone_is_told_with_the_nearest_name(virtual_microphone: VirtualMicrophone) -> None:  # noqa: F811
-    done = mmstream("live", "--device", "pulze", env=virtual_microphone.env)
+    done = mmstream(*LIVE, "--device", "pulze", env=virtual_microphone.env)
     done.the_line("mmstream: no microphone 'pulze'", "there are: 0 'pulse' (ALSA)", "did you mean 'pulse'?")
 
 
@@ -94,7 +96,7 @@ def test_an_unplugged_microphone_is_an_error_and_what_was_heard_stays(
     tmp_path: Path,
 ) -> None:
     options = ("--device", "pulse", "--output", tmp_path / "talk.txt", "--set", "source.stall_timeout_s=1")
-    with Running("live", *options, env=virtual_microphone.env) as live:
+    with Running(*LIVE, *options, env=virtual_microphone.env) as live:
         live.wait_for("listening to")
         virtual_microphone.speak(weather)
         virtual_microphone.unplug()
@@ -113,7 +115,7 @@ def test_without_portaudio_the_command_that_brings_it_is_named(tmp_path: Path) -
         "find = ctypes.util.find_library\n"
         "ctypes.util.find_library = lambda name: None if 'portaudio' in name else find(name)\n"
     )
-    done = mmstream("live", env={"PYTHONPATH": str(tmp_path)})
+    done = mmstream(*LIVE, env={"PYTHONPATH": str(tmp_path)})
     done.the_line("mmstream: the microphone needs PortAudio, which is missing", "sudo apt install libportaudio2")
 
 
@@ -122,7 +124,7 @@ def test_without_portaudio_the_command_that_brings_it_is_named(tmp_path: Path) -
 
 def test_a_file_plays_at_its_own_pace_into_every_format(weather: Path, tmp_path: Path) -> None:
     began = time.monotonic()
-    done = mmstream("live", weather, *outputs(tmp_path))
+    done = mmstream(*LIVE, weather, *outputs(tmp_path))
     assert time.monotonic() - began > 2
     assert done.code == 0
     assert done.out == WEATHER + "\n"
@@ -136,7 +138,7 @@ def test_sigterm_drains(tmp_path: Path) -> None:
     """Even where SIGINT is ignored, as a shell does to what it puts into the background."""
     sound = say(tmp_path / "talk.wav", WEATHER, COUNTING, BANK)
     process = subprocess.Popen(
-        [COMMAND, "live", str(sound), "-o", str(tmp_path / "talk.txt"), "-m", "sphinx"],
+        [COMMAND, *LIVE, str(sound), "-o", str(tmp_path / "talk.txt")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -223,7 +225,7 @@ def broadcast(weather: Path) -> Iterator[str]:
 
 
 def test_a_live_stream_is_captioned_until_ctrl_c(broadcast: str, tmp_path: Path) -> None:
-    with Running("live", broadcast, "--model", "sphinx", *outputs(tmp_path)) as live:
+    with Running(*LIVE, broadcast, *outputs(tmp_path)) as live:
         live.wait_for(WEATHER)
         live.send(signal.SIGINT)
         done = live.end(10)
@@ -234,7 +236,7 @@ def test_a_live_stream_is_captioned_until_ctrl_c(broadcast: str, tmp_path: Path)
 
 def test_a_stream_that_cannot_be_reached(tmp_path: Path) -> None:
     options = ("--set", "source.give_up_after_s=0", "--output", tmp_path / "talk.srt")
-    done = mmstream("live", "http://user:secret@127.0.0.1:9/talk?key=secret", *options)
+    done = mmstream(*LIVE, "http://user:secret@127.0.0.1:9/talk?key=secret", *options)
     line = done.the_line("mmstream: http://***@127.0.0.1:9/talk?*** cannot be opened: Connection refused")
     assert "secret" not in line
     assert not list(tmp_path.iterdir())
@@ -289,12 +291,11 @@ def test_the_live_view_in_a_terminal(weather: Path, tmp_path: Path) -> None:
         (["talk.mp4", "--language", "de", "--model", "sphinx"], "--language de: model 'sphinx' knows 'en' only; "),
     ],
 )
+@pytest.mark.usefixtures("home")
 def test_options_that_cannot_be(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MMSTREAM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    line = call("live", *arguments).the_line(said)
+    line = call(*LIVE, *arguments).the_line(said)
     assert "node '" not in line
     assert not list(tmp_path.iterdir())

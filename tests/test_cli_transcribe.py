@@ -23,6 +23,7 @@ from tests.command_line import (
     COMMAND,
     COUNTING,
     STATES,
+    TRANSCRIBE,
     WEATHER,
     Finished,
     Running,
@@ -67,7 +68,7 @@ def mixed(talks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finish
     media, output = talks.parent, tmp_path_factory.mktemp("out") / "captions"
     (media / "broken.mp4").write_text("this is not a video\n")
     inputs = [media / "broken.mp4", talks / "weather.wav", talks / "deep"]
-    return mmstream("transcribe", *inputs, "--output", output, "--format", ",".join(FORMATS), "--json"), output
+    return mmstream(*TRANSCRIBE, *inputs, "--output", output, "--format", ",".join(FORMATS), "--json"), output
 
 
 def test_one_broken_file_stops_nothing_and_the_exit_code_is_1(mixed: tuple[Finished, Path]) -> None:
@@ -125,7 +126,7 @@ def test_a_second_run_skips_what_is_done_and_does_what_is_new(talks: Path, tmp_p
     media = tmp_path / "talk.wav"
     media.write_bytes((talks / "weather.wav").read_bytes())
     output = tmp_path / "out"
-    run = ("transcribe", media, "--output", output, "--model", "sphinx", "--json")
+    run = (*TRANSCRIBE, media, "--output", output, "--json")
 
     assert call(*run).last_json["skipped"] == 0
     first = times(output)
@@ -151,7 +152,7 @@ def test_a_second_run_skips_what_is_done_and_does_what_is_new(talks: Path, tmp_p
 
 
 def test_a_killed_run_is_finished_by_the_next_without_doing_a_file_twice(talks: Path, tmp_path: Path) -> None:
-    run = ("transcribe", talks, "--output", tmp_path, "--format", "srt,jsonl", "--json")
+    run = (*TRANSCRIBE, talks, "--output", tmp_path, "--format", "srt,jsonl", "--json")
     with Running(*run) as first:
         first.wait_for("done     ")
         first.send(signal.SIGKILL)
@@ -173,9 +174,9 @@ def test_a_killed_run_is_finished_by_the_next_without_doing_a_file_twice(talks: 
 
 
 def test_two_runs_into_one_folder(talks: Path, tmp_path: Path) -> None:
-    with Running("transcribe", SPOKEN_VIDEO, "--output", tmp_path) as first:
+    with Running(*TRANSCRIBE, SPOKEN_VIDEO, "--output", tmp_path) as first:
         first.wait_for_file(tmp_path / ".spoken.srt.partial")
-        second = call("transcribe", talks / "weather.wav", "--output", tmp_path)
+        second = call(*TRANSCRIBE, talks / "weather.wav", "--output", tmp_path)
         second.the_line(f"mmstream: {tmp_path}: another run is writing here; wait for its end or choose another")
         assert first.process.poll() is None
         first.send(signal.SIGINT)
@@ -184,7 +185,7 @@ def test_two_runs_into_one_folder(talks: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing_half_written(talks: Path, tmp_path: Path, number: signal.Signals) -> None:
-    with Running("transcribe", talks / "weather.wav", SPOKEN_VIDEO, "--output", tmp_path, "--format", "srt,txt") as run:
+    with Running(*TRANSCRIBE, talks / "weather.wav", SPOKEN_VIDEO, "--output", tmp_path, "--format", "srt,txt") as run:
         run.wait_for("done     ")
         run.wait_for_file(tmp_path / ".spoken.srt.partial")
         run.send(number)
@@ -202,8 +203,8 @@ def test_an_interrupted_run_leaves_nothing_half_written(talks: Path, tmp_path: P
 
 def test_two_workers_on_ray_give_the_lines_of_one_thread(talks: Path, tmp_path: Path) -> None:
     local, on_ray = tmp_path / "local", tmp_path / "ray"
-    assert call("transcribe", talks, "-o", local, "-f", "jsonl,srt").code == 0
-    run = ("transcribe", talks, "-o", on_ray, "-f", "jsonl,srt", "--executor", "ray", "--workers", 2, "--json")
+    assert call(*TRANSCRIBE, talks, "-o", local, "-f", "jsonl,srt").code == 0
+    run = (*TRANSCRIBE, talks, "-o", on_ray, "-f", "jsonl,srt", "--executor", "ray", "--workers", 2, "--json")
     done = mmstream(*run, timeout_s=120)
     assert done.code == 0, done
     assert done.last_json["files"] == len(done.lines("done")) == 4
@@ -246,7 +247,7 @@ def test_a_full_disk(mounted: Any, talks: Path) -> None:
     folder = mounted("size=32k")
     with pytest.raises(OSError, match="No space left"):
         (folder / "filler").write_bytes(bytes(64 << 10))
-    run = ("transcribe", talks / "weather.wav", talks / "deep/bank.mp4", "-o", folder, "-f", "jsonl", "--json")
+    run = (*TRANSCRIBE, talks / "weather.wav", talks / "deep/bank.mp4", "-o", folder, "-f", "jsonl", "--json")
 
     done = call(*run)
     assert done.code == 1
@@ -264,7 +265,7 @@ def test_a_full_disk(mounted: Any, talks: Path) -> None:
 
 
 def test_a_standard_output_that_is_full(talks: Path, tmp_path: Path) -> None:
-    command = [COMMAND, "transcribe", str(talks / "weather.wav"), "-o", str(tmp_path), "--json"]
+    command = [COMMAND, *TRANSCRIBE, str(talks / "weather.wav"), "-o", str(tmp_path), "--json"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
@@ -274,12 +275,12 @@ def test_a_standard_output_that_is_full(talks: Path, tmp_path: Path) -> None:
 
 def test_a_read_only_folder(mounted: Any, talks: Path) -> None:
     folder = mounted("ro")
-    done = call("transcribe", talks / "weather.wav", "-o", folder / "captions")
+    done = call(*TRANSCRIBE, talks / "weather.wav", "-o", folder / "captions")
     done.the_line(f"mmstream: {folder}/captions: ", "Read-only file system")
 
 
 def test_an_output_that_is_a_file(talks: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions.srt"
     output.write_text("mine")
-    call("transcribe", talks / "weather.wav", "-o", output).the_line(f"--output {output}: is a file; captions go into")
+    call(*TRANSCRIBE, talks / "weather.wav", "-o", output).the_line(f"--output {output}: is a file; captions go into")
     assert output.read_text() == "mine"

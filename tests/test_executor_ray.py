@@ -1,9 +1,11 @@
 """A graph in Ray actors: faults, killed and frozen workers, loss, and an orderly end."""
 
 import os
+import sys
 import threading
 import time
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -118,6 +120,14 @@ def test_a_worker_that_cannot_be_built_is_the_error_of_start(tmp_path, marks):
     assert str(caught.value) == "node 'spy' (tests.toys:Spy): ZeroDivisionError: a toy fault"
     for pid in marks.iterdir():
         assert has_ended(int(pid.name))
+
+
+def test_a_module_that_workers_do_not_have_is_named(tmp_path, monkeypatch):
+    module = ModuleType("only_here")
+    module.Mine = type("Mine", (toys.Add,), {"__module__": "only_here"})
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    with pytest.raises(MmstreamError, match="died: ModuleNotFoundError: No module named 'only_here'"):
+        RayExecutor(pipeline(tmp_path, node("mine", module.Mine))).start()
 
 
 def test_what_no_node_has_is_one_clear_error(tmp_path):

@@ -227,6 +227,18 @@ def test_waiting_for_room_ends(release):
     assert asking.ended()
 
 
+def test_a_sender_hears_of_room_once_it_is_worth_a_message():
+    one = one_input(capacity=4)
+    for second in range(4):
+        one.put("ear->fuse", audio(second))
+    asking = Asking(one, [LANE])
+    one.take()
+    assert asking.waits()
+    one.take()
+    assert asking.ended()
+    assert Asking(one_input(capacity=4, overflow="drop_oldest"), [LANE]).ended()
+
+
 def test_waiting_for_room_gives_up_in_time():
     one = one_input(capacity=1)
     one.put("ear->fuse", audio(0))

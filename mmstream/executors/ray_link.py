@@ -59,11 +59,13 @@ def ask(reference: Any, peer: Replica, timeout_s: float | None = None) -> Any:
 def lost(peer: Replica, error: BaseException, timeout_s: float = 0.0) -> LinkError:
     """What a failed call to ``peer`` means, in one line."""
     name = f"worker {peer[0]!r} (replica {peer[1]})"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, GetTimeoutError):
         return LinkError(f"{name} did not answer within {timeout_s:.0f} s")
     if isinstance(error, RayActorError):
-        return LinkError(f"{name} died: {str(error).splitlines()[0]}")
-    return LinkError(f"{name} failed: {str(error).strip().splitlines()[-1]}")
+        # Ray's first line says how the actor died, but where it never lived, the last one says why.
+        return LinkError(f"{name} died: {lines[-1 if 'creation task' in lines[0] else 0]}")
+    return LinkError(f"{name} failed: {lines[-1]}")
 
 
 class Sender(threading.Thread):
