@@ -162,6 +162,10 @@ class Source(ABC):
     def __init__(self) -> None:
         self.stopping = threading.Event()
 
+    def __str__(self) -> str:
+        """What it listens to, for people, once packets come."""
+        return type(self).__name__
+
     @abstractmethod
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         """Every packet of the session, in media order, until the media ends or ``stopping`` is set."""

@@ -78,7 +78,7 @@ class Feed(threading.Thread):
         first = True
         for packet in source.packets(self.session):
             if first and source.live:
-                log.info("listening to %s (%s); Ctrl-C ends", self.node.name, self.node.use)
+                log.info("listening to %s; Ctrl-C ends", source)
             first = False
             if packet.session != self.session:
                 raise ValueError(f"it gave a packet of session {packet.session!r}")

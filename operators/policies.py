@@ -148,6 +148,8 @@ class Commit(Operator[CommitState]):
         promised = state.policy.stable_count([word.text for word in heard.words], heard.final)
         rest = following(state.stable, heard.words[begin:])
         newly = len(rest) if heard.final else max(0, promised - begin)
+        if heard.final:
+            state.stable = [rated(word, heard.words) for word in state.stable]
         state.stable += rest[:newly]
         unstable = rest[newly:]
         shown = (len(state.stable), tuple(word.text for word in [*state.stable, *unstable]))
@@ -195,6 +197,17 @@ def _drift(tail: Sequence[Word], words: Sequence[Word]) -> float:
         return last.end - tail[0].start
     ends = abs(words[-1].end - last.end)
     return min(ends, abs(words[-1].start - last.start)) if words[-1].text == last.text else ends
+
+
+def rated(word: Word, final: Sequence[Word]) -> Word:
+    """``word`` with the confidence that the final hypothesis gives it, where it heard the same word there.
+
+    Recognisers know their confidence at the end of an utterance only; what a stable word says never changes.
+    """
+    if word.confidence is not None:
+        return word
+    near = [heard for heard in final if heard.text == word.text and heard.start < word.end and word.start < heard.end]
+    return replace(word, confidence=near[0].confidence) if near else word
 
 
 def following(stable: Sequence[Word], words: Sequence[Word]) -> list[Word]:

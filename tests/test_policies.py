@@ -217,3 +217,18 @@ def test_without_a_contradiction_the_final_words_are_those_of_the_last_hypothesi
     growing = [Packet("test", 0.0, 10.0, Hypothesis(last[:k], final=k == len(last)), 0.0) for k in counts]
     out = captions(Commit(n=n), *growing)
     assert (out[-1].stable if out else ()) == last
+
+
+def test_stable_words_get_their_confidence_when_the_utterance_ends() -> None:
+    def unrated(text: str) -> Packet[Hypothesis]:
+        packet = heard(text)
+        words = tuple(Word(word.text, word.start, word.end) for word in packet.data.words)
+        return packet.derive(Hypothesis(words, final=False, language="en"))
+
+    *_, last = captions(Commit("hold_n", 0), unrated("one two three"), heard("one too three four", final=True))
+    assert [(word.text, word.confidence) for word in last.stable] == [
+        ("one", 0.5),
+        ("two", None),  # the final hypothesis heard another word there
+        ("three", 0.5),
+        ("four", 0.5),
+    ]

@@ -48,6 +48,9 @@ class Camera(Source):
         self.device: int | str = int(device) if isinstance(device, str) and device.isdecimal() else device
         self.width, self.height, self.fps = width, height, fps
 
+    def __str__(self) -> str:
+        return f"camera {self.device!r}"
+
     def packets(self, session: str) -> Iterator[Packet[VideoFrame | Gap]]:
         """Frames until ``stop``.
 

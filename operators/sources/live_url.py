@@ -89,6 +89,9 @@ class LiveUrl(Source):
             if self._connection is not None:
                 self._connection.close()
 
+    def __str__(self) -> str:
+        return self.name
+
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         """The stream until ``stop`` or its end.
 

@@ -70,10 +70,14 @@ class Microphone(Source):
         self.block_ms = block_ms
         self.stall_timeout_s = stall_timeout_s
         self.overflows = 0
+        self._name = ""  # of the open device
         self._rate = 0  # Hz, of the open stream
         self._latency_s = 0.0  # of the open stream, as PortAudio expects it
         self._missed = 0
         self._blocks: Handoff[_Block] = Handoff(max(4, round(QUEUE_S * 1000 / block_ms)))
+
+    def __str__(self) -> str:
+        return f"microphone {self._name!r}"
 
     def stop(self) -> None:
         super().stop()
@@ -87,6 +91,7 @@ class Microphone(Source):
             SourceLost: it was unplugged.
         """
         device = choose_device(self.device, list_devices())
+        self._name = device.name
         stream = self._open(device)
         ended = 0.0
         try:
