@@ -17,8 +17,8 @@ from pathlib import Path
 from mmstream.samples import SPOKEN_TEXT, SPOKEN_VIDEO
 
 SENTENCES = (
-    "People speak, and the words appear on the screen.",
-    "Words that are certain never change.",
+    "When people speak, the words appear on the screen.",
+    "They will never change again.",
     "All of this happens on your own computer.",
     "Nothing is sent to anyone else.",
     "You can read the text in a file.",
