@@ -23,6 +23,17 @@ def ray_cluster():
     ray.shutdown()
 
 
+@pytest.fixture
+def no_thread_left():
+    """Every thread of the runtime that the test has started ends soon after it."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("mmstream"):
+            thread.join(WAIT_S)
+            assert not thread.is_alive(), thread
+
+
 class Running:
     """One worker in a thread, with everything in it; ``outcome`` waits for the next session that ends."""
 

@@ -133,15 +133,14 @@ def test_a_fault_before_every_worker_knows_the_session_ends_it_all_the_same(star
     assert executor.wait(WAIT_S).error.node == victim
 
 
+@pytest.mark.usefixtures("no_thread_left")
 def test_a_worker_that_cannot_be_built_is_the_error_of_start(kept):
     made = three_workers(kept)
     made.nodes["spy"] = node("spy", toys.Spy, fail_in="constructor")
-    before = threading.active_count()
     executor = LocalExecutor(made)
     with pytest.raises(OperatorError) as caught:
         executor.start()
     assert str(caught.value) == "node 'spy' (tests.toys:Spy): ZeroDivisionError: a toy fault"
-    assert threading.active_count() == before
 
 
 def test_stop_drains_and_flushes(start, kept):
@@ -173,8 +172,8 @@ def test_abort_ends_at_once_and_leaves_nothing(start, kept):
     assert "s" in kept
 
 
+@pytest.mark.usefixtures("no_thread_left")
 def test_close_aborts_what_is_open_and_leaves_no_thread(kept):
-    before = threading.active_count()
     made = three_workers(kept)
     made.nodes["tone"].arguments["endless"] = True
     executor = LocalExecutor(made)
@@ -184,10 +183,6 @@ def test_close_aborts_what_is_open_and_leaves_no_thread(kept):
     executor.close()
     assert all(result.error for result in results(executor, 3).values())
     assert executor.wait(None) is None
-    for thread in threading.enumerate():
-        if thread.name.startswith("mmstream-"):
-            thread.join(WAIT_S)
-    assert threading.active_count() == before
     assert not kept
 
 

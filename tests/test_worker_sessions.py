@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import pytest
 
 from mmstream import worker as worker_module
 from mmstream.core import MmstreamError
@@ -129,17 +130,13 @@ def test_a_session_that_fails_while_it_starts_leaves_no_source_running(run, kept
     assert not started
 
 
+@pytest.mark.usefixtures("no_thread_left")
 def test_many_sessions_leave_nothing_behind(run, kept):
     one = run(chain(kept, node("add", toys.Add, fail_at=3)))
-    threads = threading.active_count()
     before = {name: len(value) for name, value in sizes(one.worker).items()}
     for number in range(100):
         one.session(f"s{number}", {"source": {"count": 2 + number % 4}})
         one.outcome()
-    for thread in threading.enumerate():
-        if thread.name == "mmstream-source":
-            thread.join(WAIT_S)
-    assert threading.active_count() <= threads
     assert {name: len(value) for name, value in sizes(one.worker).items()} == before
     assert len(kept) == 50
 

@@ -20,6 +20,7 @@ from mmstream.executors import Executor, ExecutorName
 from mmstream.graph import Graph
 from mmstream.pipeline import check, read_text
 from mmstream.worker import Arguments
+from operators.decoders import Sphinx
 
 STAGES = "mmstream.benchmarks.metered"
 SAMPLE_RATE = 16_000  # Hz
@@ -139,6 +140,7 @@ def _graph(folder: Path) -> Graph:
     document = read_text(PIPELINE, "<bench pipeline>")
     document.set_arguments("media", {"path": str(folder / "speech.flac")})
     document.set_arguments("decode", {"report": str(folder / "decoder.json")})
+    document.set_arguments("commit", Sphinx.commit)  # as in a live session: words are shown while they are spoken
     document.set_arguments("jsonl", {"path": str(folder / "{session}.jsonl")})
     return check(document, allow=[STAGES])
 

@@ -38,6 +38,7 @@ class RayExecutor:
         self._driver: Worker | None = None
         self._threads: list[threading.Thread] = []
         self._actors: dict[Replica, Any] = {}
+        self._living: set[Replica] = set()  # actors that have answered and are not lost; Ray may not find the others
         self._asked: dict[Replica, int] = {}  # number of an actor's last question about room here
         self._closing = False
         self._owns_ray = False
@@ -73,6 +74,7 @@ class RayExecutor:
             fault = ask(reference, replica, START_TIMEOUT_S)
             if fault is not None:
                 raise fault
+            self._living.add(replica)
 
     def open(self, session: str, arguments: Arguments | None = None) -> None:
         pins = self._ledger.pin(session)
@@ -111,7 +113,7 @@ class RayExecutor:
         self._departures.close()
         if self._driver is not None:
             self._driver.close()
-        ending = [actor.close.remote() for actor in self._actors.values()]
+        ending = [self._actors[replica].close.remote() for replica in tuple(self._living)]
         if ending:
             ray.wait(ending, num_returns=len(ending), timeout=CLOSE_TIMEOUT_S)
         for actor in self._actors.values():
@@ -195,7 +197,8 @@ class RayExecutor:
             granted = self._take_in(parcel.batch)
             if parcel.question is not None:
                 self._asked[replica] = parcel.question.number
-                threading.Thread(target=self._answer, args=(replica, parcel.question), daemon=True).start()
+                answer = partial(self._answer, replica, parcel.question)
+                threading.Thread(target=answer, name="mmstream-answer", daemon=True).start()
             for peer, fault in parcel.lost:
                 self._replica_lost(peer, fault)
             for outcome in parcel.outcomes:
@@ -228,6 +231,7 @@ class RayExecutor:
         if self._closing:
             return
         ray.kill(self._actors[replica])
+        self._living.discard(replica)
         self._ledger.bury(replica)
         for session in self._ledger.sessions(replica):
             self._ledger.report(Outcome(session, replica[0], error, ()))
