@@ -129,6 +129,12 @@ def test_a_module_that_workers_do_not_have_is_named(tmp_path, monkeypatch):
         RayExecutor(pipeline(tmp_path, node("mine", module.Mine))).start()
 
 
+def test_more_replicas_than_there_is_room_for_are_one_clear_error(tmp_path):
+    made = pipeline(tmp_path, node("add", toys.Add), resources={"main": {"CPU": 2}}, replicas={"main": 2})
+    with pytest.raises(MmstreamError, match=r"2 replicas of worker 'main' ask for \{CPU: 2\} each, and .* for 1 \("):
+        RayExecutor(made).start()
+
+
 @pytest.mark.usefixtures("no_thread_left")
 def test_what_no_node_has_is_one_clear_error(tmp_path):
     made = pipeline(tmp_path, node("add", toys.Add), resources={"main": {"GPU": 3, "quantum": 1}})

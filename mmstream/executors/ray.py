@@ -245,17 +245,25 @@ class RayExecutor:
 
 
 def _check_room(specs: list[WorkerSpec]) -> None:
-    """Refuse what no node of the cluster could ever hold, rather than wait for it.
+    """Refuse what the nodes of the cluster could never hold, rather than wait for it.
 
     Raises:
         MmstreamError: names the worker, what it asks for and what there is.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     for spec in specs:
-        if not any(all(node.get(name, 0) >= asked for name, asked in spec.resources.items()) for node in nodes):
-            asked = ", ".join(f"{name}: {amount:g}" for name, amount in spec.resources.items())
-            there = "; ".join(
-                ", ".join(f"{name}: {amount:g}" for name, amount in sorted(node.items()) if "node:" not in name)
-                for node in nodes
-            )
+        wanted = {name: amount for name, amount in spec.resources.items() if amount > 0}
+        places = sum(
+            min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes if wanted
+        )
+        if not wanted or places >= spec.replicas:
+            continue
+        asked = ", ".join(f"{name}: {amount:g}" for name, amount in spec.resources.items())
+        there = "; ".join(
+            ", ".join(f"{name}: {amount:g}" for name, amount in sorted(node.items()) if "node:" not in name)
+            for node in nodes
+        )
+        if places == 0:
             raise MmstreamError(f"worker {spec.name!r} asks for {{{asked}}}, which no node has ({there})")
+        replicas = f"{spec.replicas} replicas of worker {spec.name!r} ask for {{{asked}}} each"
+        raise MmstreamError(f"{replicas}, and there is room for {places} ({there})")
