@@ -152,7 +152,7 @@ def _add(values: defaultdict[str, list[float]], name: str, direct_s: float, cost
     values[f"{name} decoder"].append(cost.decoder_cpu_s)
     values[f"{name} rest"].append(100 * cost.rest_s() / direct_s)
     values[f"{name} whole"].append(100 * (whole_s / direct_s - 1))
-    values["left out"].append(100 * (1 - cost.decoded_s / seconds))
+    values[f"{name} left out"].append(100 * (1 - cost.decoded_s / seconds))
 
 
 def _figures(values: defaultdict[str, list[float]]) -> list[Figure]:
@@ -166,7 +166,7 @@ def _figures(values: defaultdict[str, list[float]]) -> list[Figure]:
             Figure(f"outside it, of the recogniser, {title}", "%", tuple(values[f"{executor} rest"])),
             Figure(f"added, had all sound been decoded, {title}", "%", tuple(values[f"{executor} whole"])),
         ]
-    return [*figures, Figure("sound that Vad kept from the recogniser", "%", tuple(values["left out"]))]
+    return [*figures, Figure("sound that Vad kept from the recogniser", "%", tuple(values["local left out"]))]
 
 
 def _notes() -> tuple[str, ...]:

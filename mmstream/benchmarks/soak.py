@@ -135,7 +135,10 @@ def _report(settings: dict[str, Any], courses: Sequence[Sequence[Look]], settled
         figure("open files at the start", "", lambda early, _: early[0].files),
         figure("open files at the end", "", lambda _, late: late[-1].files),
     ]
-    series = [[[look.media_s, look.resident_mb, look.cpu_s] for look in course] for course in courses]
+    series = [
+        [[round(look.media_s, 3), round(look.resident_mb, 3), round(look.cpu_s, 3)] for look in course]
+        for course in courses
+    ]
     notes = ("Start means the first caption. Each round runs in a process of its own.",)
     details = {"course": series, "course_columns": ["media_s", "resident_mb", "cpu_s"]}
     return Report("soak", "Hours of media", settings, figures, notes, details)
