@@ -174,10 +174,15 @@ class Inbox:
                 if lane.accepts_more or isinstance(packet.data, (End, Watermark, Gap)):
                     self._append(lane, join, packet)
                     return True
-                self._freed.wait()
+                self._wait_for_room(lane, join)
                 if self._lanes.get((packet.session, edge)) is not found:
                     return False
             return False
+
+    def _wait_for_room(self, lane: Lane, join: _Join) -> None:
+        """Wait until a sender may go on, or the session or the inbox is gone: the caller looks which."""
+        key = (lane.session, lane.edge.name)
+        self._freed.wait_for(lambda: _is_roomy(lane, join) or self._closed or self._lanes.get(key) != (lane, join))
 
     def push(self, edge: str, packet: Packet[Any]) -> None:
         """Queue ``packet`` from the taking thread, which cannot wait for itself: a burst may exceed the capacity."""
@@ -207,14 +212,14 @@ class Inbox:
     def wait_for_room(
         self, lanes: Collection[tuple[str, str]], timeout_s: float, obsolete: Callable[[], bool] = lambda: False
     ) -> None:
-        """Return once any of the (edge, session) lanes is half free or gone, or after ``timeout_s``.
+        """Return once any of the (edge, session) lanes has room enough or is gone, or after ``timeout_s``.
 
         A later call makes those before it look whether they have become ``obsolete``.
         """
 
         def has_room() -> bool:
             found = [self._lanes.get((session, edge)) for edge, session in lanes]
-            return self._closed or obsolete() or any(entry is None or entry[0].half_free for entry in found)
+            return self._closed or obsolete() or any(entry is None or _is_roomy(*entry) for entry in found)
 
         with self._lock:
             self._freed.notify_all()
@@ -270,7 +275,8 @@ class Inbox:
                     self._stalled.add(join)
                 continue
             self._turn[join] = None  # to the back: other sessions come first
-            self._freed.notify_all()
+            if len(join.lanes) > 1 or any(lane.half_free for lane in join.lanes.values()):
+                self._freed.notify_all()
             return Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()))
         return None
 
@@ -302,3 +308,11 @@ class Inbox:
             self._closed = True
             self._filled.notify_all()
             self._freed.notify_all()
+
+
+def _is_roomy(lane: Lane, join: _Join) -> bool:
+    """Whether it is worth waking a sender: half a lane at a time, so that it works in runs.
+
+    A join takes one packet of a full lane when another has stalled it; its sender must hear of every place.
+    """
+    return lane.half_free if len(join.lanes) == 1 else lane.accepts_more
