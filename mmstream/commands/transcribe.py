@@ -31,6 +31,7 @@ from mmstream.drive import running
 from mmstream.journal import Input, Journal, fingerprint
 from mmstream.pipeline import default_path
 from mmstream.recipe import FORMATS, Recipe, file_sink
+from mmstream.registry import Model
 from mmstream.spelling import did_you_mean
 from operators.sources import probe
 
@@ -67,15 +68,7 @@ def transcribe(
     recipe.write_to([file_sink(str(output / f"{{session}}.{suffix}")) for suffix in chosen_formats])
     recipe.replicate(workers)
     graph = recipe.graph()
-    settings = fingerprint(
-        {
-            "version": __version__,
-            "model": chosen.name,
-            "arguments": chosen.arguments,
-            "pipeline": (pipeline or default_path()).read_text(),
-            "set": sets,
-        }
-    )
+    settings = _fingerprint(chosen, pipeline, sets or [])
     jobs, faults = find_jobs(paths)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text(f"mmstream: model: {chosen.describe()}"))
@@ -97,6 +90,13 @@ def transcribe(
         print_json(summary)
     if run.failed:
         raise typer.Exit(1)
+
+
+def _fingerprint(model: Model, pipeline: Path | None, sets: Sequence[str]) -> str:
+    """All that decides what comes out of a file: where it has changed, the file is done again."""
+    text = (pipeline or default_path()).read_text()
+    made_of = {"model": model.name, "arguments": model.arguments, "pipeline": text, "set": sets}
+    return fingerprint({"version": __version__, **made_of})
 
 
 @dataclass
