@@ -24,6 +24,7 @@ FORMATS: Mapping[str, str] = {  # file suffix -> sink
     "txt": "operators.sinks:PlainText",
 }
 TERMINAL = "operators.sinks:Terminal"
+FILE_CHUNK_MS = 500  # of a file at full speed, where nobody waits for the next chunk: fewer packets cost less
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,11 @@ class Recipe:
         self._placed.add(self.source)
         if not live:
             self._document.block_everywhere()
+
+    def read_file(self, *, watched: bool) -> None:
+        """Put a file in the source's place; its ``path`` comes with each session. ``watched``: it plays at 1.0x."""
+        arguments = {"pace": "realtime"} if watched else {"pace": "fast", "chunk_ms": FILE_CHUNK_MS}
+        self.listen_to("operators.sources:MediaFile", {"path": "", **arguments}, live=False)
 
     def recognise_with(self, model: Model, *, watched: bool) -> None:
         """Put the model's decoder, and the commit policy that suits it, in the place of the file's own.

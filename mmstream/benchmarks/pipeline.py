@@ -19,6 +19,7 @@ from mmstream.drive import run_to_end, running
 from mmstream.executors import Executor, ExecutorName
 from mmstream.graph import Graph
 from mmstream.pipeline import check, read_text
+from mmstream.recipe import FILE_CHUNK_MS
 from mmstream.worker import Arguments
 from operators.decoders import Sphinx
 
@@ -28,7 +29,7 @@ CHUNK = SAMPLE_RATE // 10  # samples that the recogniser gets at a time when it 
 PIPELINE = f"""
 capacity: 64
 nodes:
-  media: {{use: operators.sources:MediaFile}}
+  media: {{use: operators.sources:MediaFile, with: {{chunk_ms: {FILE_CHUNK_MS}}}}}
   resample: {{use: operators.audio:Resample, from: media}}
   vad: {{use: operators.audio:Vad, from: resample}}
   decode: {{use: {STAGES}:MeteredSphinx, from: vad}}

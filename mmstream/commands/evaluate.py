@@ -61,7 +61,7 @@ def evaluate(
     chosen = resolve(model)
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     source = recipe.source
-    recipe.listen_to("operators.sources:MediaFile", {"path": "", "pace": "fast"}, live=False)
+    recipe.read_file(watched=realtime)
     recipe.recognise_with(chosen, watched=realtime)
     recipe.replicate(workers)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -72,10 +72,9 @@ def evaluate(
         graph = recipe.graph()
         details = stack.enter_context(AtomicFile(output)) if output is not None else None  # a fault shows before work
         started = stack.enter_context(running(executor, graph))
-        trial = _Trial(recipe, Batch(started, source, workers), folder)
         if realtime:
-            trial.warm_up(entries[0])
-            trial = _Trial(recipe, Batch(started, source, workers, {"pace": "realtime"}), folder)
+            _Trial(recipe, Batch(started, source, workers, {"pace": "fast"}), folder).warm_up(entries[0])
+        trial = _Trial(recipe, Batch(started, source, workers), folder)
         trial.run(entries, console)
         result = trial.result(realtime)
         if details is not None:

@@ -63,7 +63,7 @@ def transcribe(
     chosen = recogniser(model, language)
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     source = recipe.source
-    recipe.listen_to("operators.sources:MediaFile", {"path": "", "pace": "fast"}, live=False)
+    recipe.read_file(watched=False)
     recipe.recognise_with(chosen, watched=False)
     recipe.write_to([file_sink(str(output / f"{{session}}.{suffix}")) for suffix in chosen_formats])
     recipe.replicate(workers)
