@@ -1,4 +1,4 @@
-"""The checked graph: what ``pipeline.py`` makes of a pipeline file and executors run. Plain data, picklable."""
+"""The checked graph: what ``mmstream.pipeline`` makes of a pipeline file and executors run. Plain data, picklable."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mmstream.core import MediaLost, Packet
-from mmstream.drive import run_to_end
-from mmstream.executors import ExecutorName, make
+from mmstream.drive import running
+from mmstream.executors import ExecutorName, Result
+from mmstream.graph import Graph
 from tests.conftest import WAIT_S
 from tests.toys import Add, Pictures, Tone, Write, graph, node
 
@@ -23,6 +24,15 @@ class Unplugged(Tone):
         raise MediaLost("the toy microphone was unplugged")
 
 
+def ended(executor: ExecutorName, made: Graph) -> Result:
+    """How the one session of a graph ended."""
+    with running(executor, made) as started:
+        started.open("talk")
+        result = started.wait(WAIT_S)
+    assert result is not None
+    return result
+
+
 def captured(executor: ExecutorName, tmp_path: Path, **source: Any) -> tuple[list[str], str]:
     path = tmp_path / "captions.txt"
     made = graph(
@@ -30,14 +40,7 @@ def captured(executor: ExecutorName, tmp_path: Path, **source: Any) -> tuple[lis
         [("mic", "add"), ("add", "write")],
         {"main": ["mic", "add"], "driver": ["write"]},
     )
-    started = make(executor, made)
-    try:
-        started.start()
-        started.open("talk")
-        result = started.wait(WAIT_S)
-    finally:
-        started.close()
-    assert result is not None
+    result = ended(executor, made)
     return path.read_text().splitlines(), str(result.error)
 
 
@@ -64,12 +67,7 @@ def test_an_optional_source_that_breaks_off_ends_nothing(tmp_path: Path) -> None
         [("mic", "add"), ("add", "write")],
         {"main": ["mic", "add", "write"]},
     )
-    started = make("local", made)
-    try:
-        started.start()
-        assert run_to_end(started, "talk").error is None
-    finally:
-        started.close()
+    assert ended("local", made).error is None
 
 
 def test_a_camera_stops_with_the_microphone_it_belongs_to(tmp_path: Path) -> None:
@@ -83,12 +81,4 @@ def test_a_camera_stops_with_the_microphone_it_belongs_to(tmp_path: Path) -> Non
         [("mic", "add"), ("add", "write")],
         {"main": ["mic", "camera", "add", "write"]},
     )
-    started = make("local", made)
-    try:
-        started.start()
-        started.open("talk")
-        result = started.wait(WAIT_S)
-    finally:
-        started.close()
-    assert result is not None
-    assert isinstance(result.error, Exception)
+    assert "the toy microphone was unplugged" in str(ended("local", made).error)
