@@ -23,6 +23,11 @@ class Result:
     error: MmstreamError | None
     lanes: tuple[LaneReport, ...]
 
+    @property
+    def dropped(self) -> int:
+        """Packets lost to full queues."""
+        return sum(lane.dropped for lane in self.lanes)
+
 
 @dataclass(eq=False)
 class _Entry:
