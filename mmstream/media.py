@@ -39,6 +39,7 @@ class Speech:
     samples: NDArray[np.float32]  # (time,), in -1..1; may be empty when ``last``
     sample_rate: int  # Hz
     last: bool  # the utterance ends with this packet
+    on_camera: float | None = None  # 0..1: how surely the person on camera says it; None: nobody looked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,13 +52,69 @@ class VideoFrame:
     pixels: NDArray[np.uint8]  # (height, width, 3), RGB, upright
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face of a picture, followed over time."""
+
+    track: int  # the same number for the same face, as long as it stays in sight
+    box: tuple[float, float, float, float]  # left, top, width, height in pixels, smoothed over past frames
+    quality: float  # 0..1: how sure it is that a face is there and can be seen well
+    speaking: float  # 0..1: how far its lips move with the voice, or move at all where no sound is known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """One picture and the faces in it, the one that speaks first."""
+
+    medium: ClassVar[Medium] = "video"
+    contiguous: ClassVar[bool] = True
+
+    pixels: NDArray[np.uint8]  # (height, width), grey, upright
+    faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mouth:
+    """The mouth of the face that speaks."""
+
+    medium: ClassVar[Medium] = "video"
+    contiguous: ClassVar[bool] = True
+
+    pixels: NDArray[np.uint8]  # (size, size), grey
+    quality: float  # 0..1, of the face
+    speaking: float  # 0..1, of the face
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """A run of feature vectors, one per step."""
+    """A run of feature vectors of sound, one per step."""
 
     contiguous: ClassVar[bool] = True
 
     values: NDArray[np.float32]  # (time, feature)
+    rate_hz: float  # steps per second
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VisualFeatures:
+    """A run of feature vectors of pictures, one per step."""
+
+    medium: ClassVar[Medium] = "video"
+    contiguous: ClassVar[bool] = True
+
+    values: NDArray[np.float32]  # (time, feature)
+    trust: NDArray[np.float32]  # (time,), 0..1: how far each step can be trusted; 0 where nothing was seen
+    rate_hz: float  # steps per second
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedFeatures:
+    """A run of feature vectors of sound and pictures together, one per step."""
+
+    contiguous: ClassVar[bool] = True
+
+    values: NDArray[np.float32]  # (time, feature)
+    video: NDArray[np.float32]  # (time,), 0..1: how far video contributed
     rate_hz: float  # steps per second
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Measure the runtime: `hops`, `pipeline`, `soak`, `start`. The last line is one JSON object.",
+    help="Measure the runtime: `hops`, `pipeline`, `soak`, `start`, `mouth`. The last line is one JSON object.",
 )
 
 Rounds = Annotated[int, typer.Option("--rounds", "-r", min=1, help="How often to measure; the median is shown.")]
@@ -102,3 +102,26 @@ def start(
     from mmstream.benchmarks.table import show
 
     show(measure_start(rounds, device, _say), json_only=json)
+
+
+@bench.command()
+def mouth(
+    video: Annotated[
+        Path | None, typer.Argument(help="A media file with a face in it; by default a drawn face that talks.")
+    ] = None,
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(min=1.0, help="At most this much of the video, in each round.")] = 30.0,
+    json: JsonOnly = False,
+) -> None:
+    """Finding the mouth in each picture on one core, and how that compares with decoding the video.
+
+    Examples:
+
+        mmstream bench mouth
+
+        mmstream bench mouth ../shared/data/talks/grid_multi_unseen.mp4 --rounds 3
+    """
+    from mmstream.benchmarks.mouth import measure_mouth
+    from mmstream.benchmarks.table import show
+
+    show(measure_mouth(rounds, video, seconds, _say), json_only=json)

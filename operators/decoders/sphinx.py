@@ -12,6 +12,7 @@ import numpy as np
 
 from mmstream.core import MmstreamError, Operator, Packet
 from mmstream.media import Hypothesis, Speech, Word
+from operators.decoders.sight import Sight
 
 SAMPLE_RATE = 16_000  # Hz
 BYTES_PER_S = 2 * SAMPLE_RATE
@@ -31,6 +32,7 @@ class SphinxState:
     start: float | None = None  # media seconds of the utterance; None: none is open
     sound: bytearray = field(default_factory=bytearray)  # of the utterance, 16-bit
     decoded: int = 0  # bytes of ``sound``
+    sight: Sight = field(default_factory=Sight)  # of the utterance
     last_packet: Packet[None] | None = None
     decoder: Any = None  # pocketsphinx.Decoder
 
@@ -41,7 +43,8 @@ class SphinxState:
 class Sphinx(Operator[SphinxState]):
     """Hypotheses of each utterance, one for every ``hypothesis_every_ms`` of it and a final one at its end.
 
-    Word times come from frames of 10 ms. Only final words carry a confidence (their posterior in the lattice).
+    Word times come from frames of 10 ms. Only final words carry a confidence (their posterior in the lattice). The
+    ``video`` of a word is how far it was said on camera, where ``operators.video:OnCamera`` has looked.
 
     pocketsphinx subtracts a running mean from its features and by default starts from a constant, at the cost of
     several points of WER in the first ten seconds. Here the mean is first estimated from 0.6 s of the session's
@@ -86,6 +89,7 @@ class Sphinx(Operator[SphinxState]):
         if state.start is None:
             state.start = packet.start
         state.last_packet = packet.derive(None)
+        state.sight.add(packet)
         state.sound += np.clip(np.rint(speech.samples * 32768), -32768, 32767).astype("<i2").tobytes()
         if state.mean is None and len(state.sound) >= FIRST_MEAN_BYTES:
             state.mean = self._first_mean(state)
@@ -102,7 +106,7 @@ class Sphinx(Operator[SphinxState]):
         if not state.sound:
             nothing = Hypothesis((), final=True, language="en")
             yield state.last_packet.derive(nothing, state.start, state.start)
-            state.start = None
+            state.start, state.sight = None, Sight()
             return
         if state.mean is None:
             state.mean = self._first_mean(state)
@@ -135,14 +139,11 @@ class Sphinx(Operator[SphinxState]):
         words = []
         for segment in state.decoder.seg() or ():
             if not FILLER.fullmatch(segment.word):
-                words.append(
-                    Word(
-                        text=PRONUNCIATION.sub("", segment.word),
-                        start=start + segment.start_frame * FRAME_S,
-                        end=min(end, start + (segment.end_frame + 1) * FRAME_S),
-                        confidence=min(1.0, segment.prob) if final else None,
-                    )
-                )
+                begins = start + segment.start_frame * FRAME_S
+                ends = min(end, start + (segment.end_frame + 1) * FRAME_S)
+                confidence = min(1.0, segment.prob) if final else None
+                text = PRONUNCIATION.sub("", segment.word)
+                words.append(Word(text, begins, ends, confidence, state.sight.share(begins, ends)))
         return packet.derive(Hypothesis(tuple(words), final, language="en"), start, end)
 
     def _first_mean(self, state: SphinxState) -> str:

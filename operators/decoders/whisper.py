@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmstream.core import MmstreamError, Operator, Packet
 from mmstream.media import Hypothesis, Speech, Word, join_words
+from operators.decoders.sight import Sight
 from operators.decoders.whisper_model import SAMPLE_RATE, Device, Task, WhisperModel
 from operators.policies import common_prefix, following, seam
 
@@ -44,6 +45,7 @@ class Utterance:
     rest: list[Word] = field(default_factory=list)  # what the last decode heard after them
     language: str | None = None  # as the last decode had it
     sure: bool = False  # of the language
+    sight: Sight = field(default_factory=Sight)
 
     @property
     def sound_start(self) -> float:
@@ -80,7 +82,8 @@ class Whisper(Operator[WhisperState]):
     that the model is to expect. Sound is dropped at the last frozen sentence once there are more than
     ``max_buffer_s`` of it, so a second of sound costs the same however long an utterance lasts. A live session that
     is more than ``shed_lag_s`` behind the clock gives up partial hypotheses, never final ones; None: it never does.
-    A step longer than the utterances gives final hypotheses only.
+    A step longer than the utterances gives final hypotheses only. The ``video`` of a word is how far it was said on
+    camera, where ``operators.video:OnCamera`` has looked.
 
     Errors: ValueError naming the legal values; MmstreamError where the model or faster-whisper is missing, and for
     speech that is not at 16 kHz.
@@ -140,6 +143,7 @@ class Whisper(Operator[WhisperState]):
             state.utterance = Utterance(packet.start, np.zeros(0, np.float32))
         utterance = state.utterance
         state.last_packet = packet.derive(None)
+        utterance.sight.add(packet)
         samples = speech.samples
         while len(samples):
             room = round(HARD_LIMIT_S * SAMPLE_RATE) - len(utterance.sound)
@@ -189,7 +193,7 @@ class Whisper(Operator[WhisperState]):
         if probability >= SURE_LANGUAGE or len(utterance.sound) >= SURE_LANGUAGE_S * SAMPLE_RATE:
             utterance.sure = True
         known = utterance.frozen[utterance.gone :]
-        words = [_shifted(word, utterance.sound_start) for word in heard]
+        words = [_placed(word, utterance) for word in heard]
         words = following(utterance.frozen, words[seam(known, words) :])
         agreed = common_prefix([word.text for word in words], [word.text for word in utterance.rest])
         utterance.frozen += words[:agreed]
@@ -217,5 +221,7 @@ class Whisper(Operator[WhisperState]):
             state.context.extend(utterance.drop_until(limit))
 
 
-def _shifted(word: Word, seconds: float) -> Word:
-    return Word(word.text, word.start + seconds, word.end + seconds, word.confidence)
+def _placed(word: Word, utterance: Utterance) -> Word:
+    """A word of the utterance's sound in media time, with how far it was said on camera."""
+    start, end = word.start + utterance.sound_start, word.end + utterance.sound_start
+    return Word(word.text, start, end, word.confidence, utterance.sight.share(start, end))

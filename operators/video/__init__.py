@@ -1,0 +1,7 @@
+"""Operators on pictures. Importing this package imports NumPy only: each operator brings OpenCV when it is built."""
+
+from operators.video.face_track import FaceTrack
+from operators.video.mouth_crop import MouthCrop
+from operators.video.on_camera import OnCamera
+
+__all__ = ["FaceTrack", "MouthCrop", "OnCamera"]
