@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -67,6 +67,18 @@ class Packet(Generic[Data]):
             data=data,
             captured_at=self.captured_at + (new_end - self.end),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBefore:
+    """A node that a recogniser needs in front of it: its operator, and the nodes or payloads that it takes."""
+
+    use: str
+    takes: Sequence[str | type]
+    max_skew_ms: float | None = None
+
+
+Before = Mapping[str, NodeBefore]  # by name, in order: what a recogniser's class says in ``before``
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,7 @@ class Source(ABC):
     live: ClassVar[bool] = False  # a capture device or live stream: it cannot be asked to wait
     runs_on: ClassVar[Place] = "worker"
     clock: Clock = SYSTEM_CLOCK  # set by the worker
+    missing: frozenset[type] = frozenset()  # payloads of ``emits`` that will not come: known with the first packet
 
     def __init__(self) -> None:
         self.stopping = threading.Event()

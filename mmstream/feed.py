@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mmstream.alignment import Placing
 from mmstream.clock import Clock
 from mmstream.core import End, MediaLost, MmstreamError, Packet, Source
 from mmstream.graph import Edge, Node
@@ -30,7 +31,9 @@ class Feed(threading.Thread):
         send: Callable[[Edge, Packet[Any]], bool],
         ended: Callable[[Feed, BaseException | None], None],
         clock: Clock,
+        place: Placing | None = None,
     ) -> None:
+        """``place`` puts packets on the clock that the session's live sources share; None for those before it."""
         super().__init__(name=f"mmstream-{node.name}", daemon=True)
         self.node = node
         self.session = session
@@ -40,6 +43,7 @@ class Feed(threading.Thread):
         self._send = send
         self._ended = ended
         self._clock = clock
+        self._place = place
         self._source: Source | None = None
         self._stop_wanted = threading.Event()
 
@@ -57,9 +61,7 @@ class Feed(threading.Thread):
                 self._ended(self, error)
                 return
             log.warning("going on without %r: %s", self.node.name, error)
-        captured_at = self._clock.now()
-        for edge in self._edges:
-            self._send(edge, Packet(self.session, self.reached, self.reached, End(), captured_at))
+        self._end(self._edges)
         self._ended(self, lost)
 
     def stop(self) -> None:
@@ -67,6 +69,17 @@ class Feed(threading.Thread):
         self._stop_wanted.set()
         if self._source is not None:
             self._source.stop()
+
+    def _end(self, edges: tuple[Edge, ...]) -> None:
+        """Say on ``edges`` that nothing more comes there."""
+        for edge in edges:
+            self._send(edge, Packet(self.session, self.reached, self.reached, End(), self._clock.now()))
+
+    def _end_missing(self, missing: frozenset[type]) -> None:
+        """End the edges of what the source turned out not to have, so that nobody waits for it."""
+        idle = tuple(edge for edge in self._edges if edge.carries and missing.issuperset(edge.carries))
+        self._edges = tuple(edge for edge in self._edges if edge not in idle)
+        self._end(idle)
 
     def _pump(self) -> None:
         assert issubclass(self.node.kind, Source)
@@ -79,9 +92,15 @@ class Feed(threading.Thread):
         for packet in source.packets(self.session):
             if first and source.live:
                 log.info("listening to %s; Ctrl-C ends", source)
+            if first and source.missing:
+                self._end_missing(source.missing)
             first = False
             if packet.session != self.session:
                 raise ValueError(f"it gave a packet of session {packet.session!r}")
+            placed = packet if self._place is None else self._place(packet)
+            if placed is None:
+                continue
+            packet = placed
             self.reached = max(self.reached, packet.end)
             for edge in self._edges:
                 if passes(packet.data, edge.carries) and not self._send(edge, packet):

@@ -35,7 +35,7 @@ class Node:
     kind: type[Operator[Any]] | type[Source]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     optional: bool = False  # a source that may be missing: the session goes on without it
-    max_skew_s: float | None = None  # several inputs: how long one may wait for another, media seconds; None: ever
+    max_skew_s: float | None = None  # live, several inputs: how long one waits for another, media seconds; None: ever
     line: int = 0
 
     @property
@@ -71,6 +71,12 @@ class Graph:
     nodes: Mapping[str, Node]
     edges: tuple[Edge, ...]
     workers: Mapping[str, WorkerSpec]
+
+    @property
+    def live(self) -> bool:
+        """Whether a source cannot be asked to wait. Only then does skew have a bound: files wait for each other, so
+        that runs repeat exactly."""
+        return any(issubclass(node.kind, Source) and node.kind.live for node in self.nodes.values())
 
     def inputs(self, node: str) -> tuple[Edge, ...]:
         return tuple(edge for edge in self.edges if edge.target == node)

@@ -39,7 +39,7 @@ class _Join:
         self.session = session
         self.lanes = {edge.name: Lane(edge, session) for edge in inlet.inputs}
         self.fills = inlet.fills
-        self._max_skew_s = _EVER if node.max_skew_s is None else node.max_skew_s
+        self._max_skew_s = node.max_skew_s if node.max_skew_s is not None and inlet.bounded else _EVER
         self._ended = False
         self.stalled_at: float | None = None  # monotonic seconds since which a full lane waits for a silent one
         self._stall_told = False  # the user has been warned of this wait
@@ -130,6 +130,7 @@ class Inlet:
     node: Node
     inputs: tuple[Edge, ...]
     fills: tuple[str, ...] = ()  # lanes of the same inbox that its packets come to
+    bounded: bool = True  # whether the node's ``max_skew_s`` holds
 
 
 @dataclass(frozen=True, slots=True)

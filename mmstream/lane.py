@@ -13,11 +13,16 @@ from mmstream.media import Gap
 _EVER = float("inf")
 
 
-def promise(packet: Packet[Any]) -> float:
-    """The media second before which nothing will still come on an edge, once ``packet`` has come."""
+def promise(packet: Packet[Any], edge: Edge) -> float:
+    """The media second before which nothing will still come on ``edge``, once ``packet`` has come.
+
+    Packets come in order of their start; those of one medium do not overlap either, but where an edge carries sound
+    and pictures, a picture may begin while a chunk of sound lasts.
+    """
     if isinstance(packet.data, End):
         return _EVER
-    return packet.end if getattr(packet.data, "contiguous", False) else packet.start
+    alone = len({getattr(kind, "medium", None) for kind in edge.carries}) == 1
+    return packet.end if alone and getattr(packet.data, "contiguous", False) else packet.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Lane:
         packet = self._queue.popleft()
         if not isinstance(packet.data, (End, Watermark, Gap)):
             self._waiting -= 1
-        self.watermark = max(self.watermark, promise(packet))
+        self.watermark = max(self.watermark, promise(packet, self.edge))
         return packet
 
     def _take_oldest(self) -> tuple[Packet[Any], int]:

@@ -14,6 +14,7 @@ from mmstream.core import MmstreamError
 from mmstream.graph import Graph
 from mmstream.pipeline import Document, check, default_path, read, roles
 from mmstream.registry import Model
+from mmstream.rewiring import Wiring, inputs_of
 from mmstream.spelling import did_you_mean
 from mmstream.worker import OperatorError
 
@@ -64,20 +65,60 @@ class Recipe:
         self._sets = tuple(sets)
         self._replicas = 1
         self._placed: set[str] = set()  # sources and sinks that are not the file's own
+        self._wiring = Wiring(self._document, self._allow)
+        self._cameras = self._wiring.cameras()
 
     @property
     def source(self) -> str:
-        """The name of the one source.
+        """The name of the one source that is heard; cameras are apart.
 
         Raises:
             PipelineError: every problem of the file.
             MmstreamError: it is in order, and has none or several.
         """
-        names = self._roles.sources
+        names = [name for name in self._roles.sources if name not in self._cameras]
         if len(names) != 1:
             check(self._document, self._allow)  # a file with mistakes has them as the reason
             raise MmstreamError(f"{self._document.path}: this command needs one source; there are {len(names)}")
         return names[0]
+
+    def look_through(self, use: str, arguments: Mapping[str, Any]) -> None:
+        """Look as well as listen, through another camera in the place of the file's own.
+
+        Raises:
+            MmstreamError: the file has no camera.
+        """
+        self._document.replace_node(self._camera, use=use, arguments=arguments)
+        self._placed.add(self._camera)
+        self._cameras = []
+
+    def look_at_source(self) -> None:
+        """Look at the pictures of the source that is heard, as of a file with both.
+
+        Raises:
+            MmstreamError: the file has no camera, so nothing in it looks at pictures.
+        """
+        self._wiring.take_over(self._camera, self.source)
+        self._document.set_arguments(self.source, {"streams": "any"})
+        self._cameras = []
+
+    def keep_on_camera_only(self) -> None:
+        """Leave out voices that do not belong to the person on camera.
+
+        Raises:
+            MmstreamError: nothing in the graph can tell.
+        """
+        able = [name for name in self._document.nodes if "only_on_camera" in self._wiring.parameters(name)]
+        if not able:
+            raise MmstreamError(f"{self._document.path}: no operator in it takes only_on_camera")
+        for name in able:
+            self._document.set_arguments(name, {"only_on_camera": True})
+
+    @property
+    def _camera(self) -> str:
+        if not self._cameras:
+            raise MmstreamError(f"{self._document.path}: there is no camera in it, so nothing that would look")
+        return self._cameras[0]
 
     def listen_to(self, use: str, arguments: Mapping[str, Any], *, live: bool) -> None:
         """Put another source in the place of the file's own; unless it is ``live``, no edge drops anything."""
@@ -96,15 +137,18 @@ class Recipe:
 
         Where nobody watches, words become stable at the end of their utterance, which no policy can do better.
         """
+        arguments = model.arguments_for(watched=watched)
         for name in self._roles.decoders:
-            self._document.replace_node(name, use=model.use, arguments=model.arguments_for(watched=watched))
+            if model.before:
+                self._wiring.put_before(name, model.before, arguments)
+            self._document.replace_node(name, use=model.use, arguments=arguments)
         for name in self._roles.commits:
             self._document.set_arguments(name, model.commit if watched else {"policy": "final"})
 
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""
         entries = dict(self._document.nodes)
-        feeds = [name for sink in self._roles.sinks for name in _inputs(entries[sink])]
+        feeds = [name for sink in self._roles.sinks for name in inputs_of(entries[sink])]
         for name in self._roles.sinks:
             self._document.remove_node(name)
         for sink in sinks:
@@ -122,6 +166,8 @@ class Recipe:
         Raises:
             PipelineError: every problem of the file.
         """
+        for camera in self._cameras:  # nobody has asked for pictures
+            self._wiring.cut(camera)
         for setting in self._sets:  # last, so that what the user says holds whatever the command has put in place
             self._document.set(setting)
         graph = check(self._document, self._allow)
@@ -132,9 +178,3 @@ class Recipe:
         if isinstance(error, OperatorError) and error.node in self._placed:
             return MmstreamError(error.cause.removeprefix("ValueError: "))
         return error
-
-
-def _inputs(entry: Mapping[str, Any]) -> list[str]:
-    """The names in a node's ``from``, in any of its forms."""
-    given = entry.get("from", [])
-    return [given] if isinstance(given, str) else [str(name) for name in given]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from mmstream.alignment import aligned
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import BatchOperator, End, MediaLost, MmstreamError, Operator, Packet, Source, Watermark
 from mmstream.feed import Feed
@@ -107,7 +108,8 @@ class Worker:
         self._lock = threading.Lock()
         self._broken: MmstreamError | None = None  # why nothing runs here any more
         self.inbox = Inbox(
-            Inlet(graph.nodes[name], graph.inputs(name), tuple(layout.fills(name))) for name in sorted(self._queued)
+            Inlet(graph.nodes[name], graph.inputs(name), tuple(layout.fills(name)), bounded=graph.live)
+            for name in sorted(self._queued)
         )
 
     def build(self) -> None:
@@ -149,11 +151,13 @@ class Worker:
         if record is None:
             return
         feeds = []
+        placing = aligned([node for node in self._nodes.values() if node.is_source])
         for name, node in self._nodes.items():
             if node.is_source:
                 given = {**node.arguments, **(arguments or {}).get(name, {})}
                 send, ended = partial(self._send, record), partial(self._feed_ended, record)
-                feeds.append(Feed(node, given, session, self._outputs[name], send, ended, self._clock))
+                place = placing.get(name)
+                feeds.append(Feed(node, given, session, self._outputs[name], send, ended, self._clock, place))
         with self._lock:
             if not self._lives(record):
                 return
@@ -293,7 +297,7 @@ class Worker:
         if edge.target not in self._nodes:
             self._deliver(edge, packet)
         elif edge.target not in self._queued:
-            self._accept(record, edge.target, packet, promise(packet))
+            self._accept(record, edge.target, packet, promise(packet, edge))
         else:
             while self.inbox.room(edge.name, record.name) == 0:  # this thread is the one that would make room
                 item = self.inbox.take_for(edge.target, record.name)

@@ -124,7 +124,8 @@ class Commit(Operator[CommitState]):
 
     def process(self, packet: Packet[Any], state: CommitState) -> Iterator[Packet[Any]]:
         if isinstance(packet.data, Gap):
-            yield from self.flush(state)
+            if packet.data.medium == "audio":  # words go on while nothing is seen
+                yield from self.flush(state)
             yield packet
         else:
             yield from self._show(packet, state)

@@ -154,6 +154,13 @@ def test_a_gap_ends_the_utterance_and_the_index_goes_on() -> None:
     assert shown(Commit(), *packets)[2:] == ["0 one two | .", "1 three | ."]
 
 
+def test_lost_pictures_end_nothing() -> None:
+    gap = Packet("test", 3.0, 4.0, Gap("video", "no face in sight"), 0.0)
+    packets = [heard("one"), gap, heard("one two", final=True)]
+    assert [type(packet.data) for packet in run_operator(Commit(), packets)] == [Caption, Gap, Caption]
+    assert shown(Commit(), *packets) == ["0  | one", "0 one two | ."]
+
+
 def test_the_end_of_the_stream_ends_the_utterance() -> None:
     out = run_operator(Commit(), [heard("one two", end=1.5)])
     assert out[-1].data.final

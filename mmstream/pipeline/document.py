@@ -127,6 +127,7 @@ class Document:
         use: str,
         arguments: Mapping[str, Any] | None = None,
         inputs: Sequence[str] = (),
+        max_skew_ms: float | None = None,
         origin: str | None = None,
     ) -> None:
         """Add a node at the end.
@@ -139,6 +140,8 @@ class Document:
         entry: dict[str, Any] = {"use": use, "with": dict(arguments or {})}
         if inputs:
             entry["from"] = list(inputs)
+        if max_skew_ms is not None:
+            entry["max_skew_ms"] = max_skew_ms
         if not isinstance(self.content.get("nodes"), dict):
             self.content["nodes"] = {}
         self._place(("nodes", name), entry, None, origin)

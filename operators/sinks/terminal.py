@@ -16,11 +16,14 @@ from mmstream.media import Caption, Gap, join_words
 from operators.sinks.screen import Screen
 from operators.sinks.utterances import Utterances, describe_gap
 
+SAME_LOSS_S = 0.2  # a loss of pictures so soon after one of the same reason goes on
+
 
 @dataclass
 class TerminalState:
     session: str
     utterances: Utterances = field(default_factory=Utterances)
+    unseen: Packet[Gap] | None = None  # the last loss of pictures
 
 
 class Terminal(Sink[TerminalState]):
@@ -46,6 +49,8 @@ class Terminal(Sink[TerminalState]):
 
     def process(self, packet: Packet[Any], state: TerminalState) -> Iterable[Packet[Any]]:
         if isinstance(packet.data, Gap):
+            if self._goes_on(packet, state):
+                return ()
             self._print(Text.assemble(self._head(packet.start, state), (f"[{describe_gap(packet)}]", "dim")))
         elif not state.utterances.repeats(packet.data):
             over = list(state.utterances.take(packet))
@@ -54,6 +59,13 @@ class Terminal(Sink[TerminalState]):
             if not over:
                 self._show_open()
         return ()
+
+    def _goes_on(self, packet: Packet[Gap], state: TerminalState) -> bool:
+        """Whether this loss of pictures is one that was shown: nobody wants to read it every second."""
+        if packet.data.medium != "video":
+            return False
+        before, state.unseen = state.unseen, packet
+        return before is not None and before.data == packet.data and packet.start <= before.end + SAME_LOSS_S
 
     def flush(self, state: TerminalState) -> Iterable[Packet[Any]]:
         self._finish(state)

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmstream.core import Packet
-from mmstream.media import Medium
+from mmstream.media import AudioChunk, Medium, VideoFrame
 from operators.sources.errors import SourceError
 from operators.sources.tracks import AudioTrack, Timeline, Track, VideoTrack, in_order
 
-Streams = Literal["audio", "video", "both"]
+Streams = Literal["audio", "video", "both", "any"]  # any: of the two, those that are there
 
-MEDIA: Mapping[Streams, tuple[Medium, ...]] = {"audio": ("audio",), "video": ("video",), "both": ("audio", "video")}
+MEDIA: Mapping[Streams, tuple[Medium, ...]] = {
+    "audio": ("audio",), "video": ("video",), "both": ("audio", "video"), "any": ("audio", "video"),
+}  # fmt: skip
 
 INTERLEAVE_S: Mapping[Medium, float] = {
     "audio": 2.0,
@@ -116,6 +118,8 @@ class Container:
 
         for medium in MEDIA[streams]:
             stream = self.found[medium]
+            if stream is None and streams == "any" and any(self.found.values()):
+                continue
             if stream is None:
                 raise SourceError(f"{self.name} has no {medium}{self._only()}")
             if stream.codec_context is None:
@@ -232,6 +236,12 @@ def probe(path: str) -> MediaInfo:
             height=video.height if video and video.codec_context else None,
             frame_rate=float(rate) if rate else None,
         )
+
+
+def missing(selected: Iterable[Medium]) -> frozenset[type]:
+    """The payloads that a source of these media never gives."""
+    payloads: Mapping[Medium, type] = {"audio": AudioChunk, "video": VideoFrame}
+    return frozenset(payloads.values()) - {payloads[medium] for medium in selected}
 
 
 def make_tracks(

@@ -11,7 +11,7 @@ from mmstream.clock import Clock
 from mmstream.core import Packet, Source
 from mmstream.media import AudioChunk, Gap, Medium, VideoFrame
 from operators.sources.connection import Connection, Ended, Event, Opened, Received, masked
-from operators.sources.container import MEDIA, Streams, make_tracks, put_on_track
+from operators.sources.container import MEDIA, Streams, make_tracks, missing, put_on_track
 from operators.sources.errors import SourceError, SourceLost
 from operators.sources.tracks import Timeline, Track, check_chunk_ms
 
@@ -119,6 +119,7 @@ class LiveUrl(Source):
                     if finite and stream.reached is not None:
                         break  # what was live, or broke half-way, is a recording now: it would only begin again
                     stream.open(event)
+                    self.missing = missing(event.selected)
             now = self.clock.now()
             if self.stopping.is_set() or (cause is None and (finite or not self.reconnect)):
                 break

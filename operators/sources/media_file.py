@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 from mmstream.core import Packet, Source
 from mmstream.media import AudioChunk, Medium, VideoFrame
-from operators.sources.container import MEDIA, Container, Streams, cause_of, make_tracks, open_file, put_on_track
+from operators.sources.container import (
+    MEDIA,
+    Container,
+    Streams,
+    cause_of,
+    make_tracks,
+    missing,
+    open_file,
+    put_on_track,
+)
 from operators.sources.errors import SourceError
 from operators.sources.tracks import Timeline, Track, check_chunk_ms, in_order
 
@@ -66,6 +75,7 @@ class MediaFile(Source):
         """
         with open_file(self.path) as container:
             container.select(self.streams, threads=True)
+            self.missing = missing(container.selected)
             tracks = make_tracks(
                 session,
                 container.selected,
