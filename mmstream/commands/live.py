@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mmstream.commands.options import Allow, ExecutorOption, Language, ModelOption, Pipeline, Sets, recogniser
+from mmstream.commands.options import (
+    Allow,
+    ExecutorOption,
+    Language,
+    ModelOption,
+    OnlyOnCamera,
+    Pipeline,
+    Sets,
+    recogniser,
+)
 from mmstream.core import MmstreamError
 from mmstream.drive import run_to_end, running, warn_of_losses
 from mmstream.executors import ExecutorName
@@ -31,6 +40,11 @@ def live(
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="Microphone by name or number; see `mmstream devices`.")
     ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(help="Look as well as listen: a camera's number or name, such as 0."),
+    ] = None,
+    only_on_camera: OnlyOnCamera = False,
     model: ModelOption = "auto",
     output: Annotated[
         list[Path] | None, typer.Option("--output", "-o", help="Also write captions here: .srt, .vtt, .jsonl or .txt.")
@@ -49,14 +63,24 @@ def live(
 
         mmstream live --device USB --model whisper-base.en --output talk.srt --output talk.jsonl
 
+        mmstream live --camera 0 --model avsr
+
         mmstream live rtsp://camera.local/stream --output watch.vtt
     """
     if source is not None and device is not None:
         raise MmstreamError(f"--device chooses a microphone, but {source!r} is to be captioned: give one of the two")
+    if only_on_camera and source is None and camera is None:
+        raise MmstreamError("--only-on-camera needs a camera: add --camera 0")
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
-    _choose_source(recipe, source, device)
     chosen = recogniser(model, language)
     recipe.recognise_with(chosen, watched=True)
+    _choose_source(recipe, source, device)
+    if camera is not None:
+        recipe.look_through("operators.sources:Camera", {"device": camera})
+    elif source is not None and ("video" in chosen.media or only_on_camera):
+        recipe.look_at_source()
+    if only_on_camera:
+        recipe.keep_on_camera_only()
     recipe.write_to([terminal(), *_file_sinks(output or ())])
     log.info("model: %s", chosen.describe())
     _run_to_end(recipe, executor, "live")

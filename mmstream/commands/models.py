@@ -6,21 +6,23 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mmstream.commands.options import Json
+from mmstream.nets import STEP_S
 from mmstream.registry import CATALOGUE, ModelError, Status, find, pull, pulled_names, resolve, statuses, verify
+from mmstream.registry.catalogue import AVSR
 
 PIPE_WIDTH = 200  # columns: a table that goes to a file or a pipe keeps each row on one line
 
 models = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Recognition models: `list`, `pull`, `path`, `verify`. Only `pull` uses the network.",
+    help="Recognition models: `list`, `show`, `pull`, `path`, `verify`. Only `pull` uses the network.",
 )
 
 Name = Annotated[str, typer.Argument(help="Name of a model; see `mmstream models list`.")]
@@ -74,6 +76,48 @@ def pull_model(
     typer.echo(f"{model.name}: {megabytes:,.0f} MB in {model.path}")
 
 
+@models.command("show")
+def show_model(name: Name, as_json: Json = False) -> None:
+    """Print what is known of a model: for our own, its size, its look-ahead, its latency and its model card.
+
+    Example:
+
+        mmstream models show avsr
+    """
+    model = find(name) or resolve(name)
+    entry = CATALOGUE.get(model.name)
+    facts: dict[str, Any] = {"name": model.name, "operator": model.use, "folder": str(model.path)}
+    if entry is not None:
+        facts |= {"languages": entry.languages, "licence": entry.licence}
+    card = ""
+    if model.use == AVSR and model.path is not None:
+        facts |= _facts_of(model.path)
+        card_path = model.path / "MODEL_CARD.md"
+        card = card_path.read_text("utf-8") if card_path.is_file() else ""
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    width = max(len(fact) for fact in facts)
+    for fact, value in facts.items():
+        typer.echo(f"{fact.replace('_', ' '):<{width}}  {value}")
+    if card:
+        typer.echo(f"\n{card}")
+
+
+def _facts_of(folder: Path) -> dict[str, Any]:
+    """What the description beside the weights of a recogniser of ours says."""
+    from mmstream.nets.weights import describe, net_config
+
+    config = net_config(describe(folder), folder)
+    return {
+        "megabytes": round(sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 1),
+        "fusion": config.fusion,
+        "lookahead_ms": round(config.lookahead * STEP_S * 1000),
+        "chunk_ms": round(config.chunk * STEP_S * 1000),
+        "algorithmic_latency_ms": round(config.algorithmic_latency_s * 1000),
+    }
+
+
 @models.command("path")
 def path_of(name: Name) -> None:
     """Print the folder of a model on this machine.
@@ -100,7 +144,7 @@ def verify_models(
 
         mmstream models verify whisper-base.en
     """
-    bundled = [entry.name for entry in CATALOGUE.values() if entry.comes == "wheel"]
+    bundled = [entry.name for entry in CATALOGUE.values() if entry.comes != "hub"]
     failed = False
     for name in names or [*bundled, *pulled_names()]:
         try:

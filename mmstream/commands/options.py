@@ -19,11 +19,15 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="auto (the best on this machine), sphinx, whisper-base.en, ..., or a folder with a CTranslate2 model.",
+        help="auto (the best on this machine), sphinx, avsr (also reads lips), whisper-base.en, ..., or a folder with "
+        "a CTranslate2 model or with weights of `mmstream export`.",
     ),
 ]
 Language = Annotated[
     str | None, typer.Option(help="Language spoken, such as en or de, for a model that knows several.")
+]
+OnlyOnCamera = Annotated[
+    bool, typer.Option("--only-on-camera", help="Leave out voices that are not those of the person on camera.")
 ]
 ExecutorOption = Annotated[ExecutorName, typer.Option("--executor", help="Threads in this process, or actors on Ray.")]
 Pipeline = Annotated[

@@ -21,6 +21,7 @@ from mmstream.commands.options import (
     Json,
     Language,
     ModelOption,
+    OnlyOnCamera,
     Pipeline,
     Sets,
     print_json,
@@ -42,6 +43,7 @@ def transcribe(
     formats: Annotated[str, typer.Option("--format", "-f", help="Any of srt,vtt,jsonl,txt.")] = "srt",
     model: ModelOption = "auto",
     language: Language = None,
+    only_on_camera: OnlyOnCamera = False,
     executor: ExecutorOption = "local",
     workers: Annotated[int, typer.Option(min=1, help="Files at a time; on Ray each has a process of its own.")] = 1,
     as_json: Json = False,
@@ -63,12 +65,16 @@ def transcribe(
     chosen = recogniser(model, language)
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     source = recipe.source
-    recipe.read_file(watched=False)
     recipe.recognise_with(chosen, watched=False)
+    recipe.read_file(watched=False)
+    if "video" in chosen.media or only_on_camera:
+        recipe.look_at_source()
+    if only_on_camera:
+        recipe.keep_on_camera_only()
     recipe.write_to([file_sink(str(output / f"{{session}}.{suffix}")) for suffix in chosen_formats])
     recipe.replicate(workers)
     graph = recipe.graph()
-    settings = _fingerprint(chosen, pipeline, sets or [])
+    settings = _fingerprint(chosen, pipeline, [*(sets or []), f"only_on_camera={only_on_camera}"])
     jobs, faults = find_jobs(paths)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text(f"mmstream: model: {chosen.describe()}"))

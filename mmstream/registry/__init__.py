@@ -17,9 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mmstream import weights
+from mmstream.core import Before
 from mmstream.pipeline.classes import find as find_class
 from mmstream.registry import hub, store
-from mmstream.registry.catalogue import ALIASES, CATALOGUE, WHISPER, Entry, known
+from mmstream.registry.catalogue import ALIASES, AVSR, CATALOGUE, WHISPER, Entry, known
 from mmstream.registry.store import ModelError, home
 from mmstream.spelling import did_you_mean
 
@@ -66,6 +68,17 @@ class Model:
         suits: Mapping[str, Any] = getattr(find_class(self.use), "commit", {})
         return suits
 
+    @property
+    def before(self) -> Before:
+        """The nodes that its operator needs in front of it, where speech alone will not do: the class's ``before``."""
+        nodes: Before = getattr(find_class(self.use), "before", {})
+        return nodes
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """What it recognises from: ``audio``, and ``video`` where it looks."""
+        return ("audio", "video") if self.before else ("audio",)
+
     def arguments_for(self, *, watched: bool) -> Mapping[str, Any]:
         """Arguments of the operator: its class's own for people who watch, or for files at full speed, then these."""
         suits: Mapping[str, Any] = getattr(find_class(self.use), "watched" if watched else "unwatched", {})
@@ -106,6 +119,8 @@ def resolve(name: str = "auto", language: str | None = None) -> Model:
     if entry is None and name not in store.pulled():
         if _is_path(name):
             folder = Path(name).expanduser()
+            if (folder / "weights.safetensors").is_file():  # what `mmstream export` writes
+                return Model(folder.name, AVSR, {"model": str(folder)}, folder)
             store.check_folder(folder)
             _need_whisper(name)
             return Model(folder.name, WHISPER, {"model": str(folder)}, folder)
@@ -130,8 +145,8 @@ def find(name: str) -> Model | None:
         ModelError: it was pulled and is damaged.
     """
     entry = known(name)
-    if entry is not None and entry.comes == "wheel":
-        folder = _wheel_folder(entry)
+    if entry is not None and entry.comes != "hub":
+        folder = _installed_folder(entry)
         return Model(entry.name, entry.use, {}, folder) if folder is not None else None
     stored = entry.name if entry is not None else name
     if stored in store.pulled():
@@ -151,7 +166,7 @@ def pull(name: str, source: Path | None = None) -> Model:
         ModelError: no such model, no connection, a wrong checksum, a full disk.
     """
     entry = known(name)
-    if entry is not None and entry.comes == "wheel":
+    if entry is not None and entry.comes != "hub":
         raise ModelError(f"model {name!r} comes with the package {_distribution(entry)!r}: there is nothing to pull")
     if entry is None and (source is None or not _NAME.fullmatch(name) or name == "auto"):
         pullable = [one.name for one in CATALOGUE.values() if one.comes == "hub"]
@@ -183,6 +198,8 @@ def verify(name: str) -> int:
     """
     entry = known(name)
     stored = entry.name if entry is not None else name
+    if entry is not None and entry.comes == "package":
+        return _verify_shipped(entry)
     if entry is not None and entry.comes == "wheel":
         return _verify_wheel(entry)
     if stored in store.pulled():
@@ -216,7 +233,7 @@ def _where(name: str) -> Literal["wheel", "pulled", "cache", "damaged", ""]:
     if model is None:
         return ""
     entry = known(name)
-    if entry is not None and entry.comes == "wheel":
+    if entry is not None and entry.comes != "hub":
         return "wheel"
     return "pulled" if name in store.pulled() else "cache"
 
@@ -275,7 +292,7 @@ def _is_path(name: str) -> bool:
 
 
 def _absent(name: str, entry: Entry | None) -> str:
-    if entry is not None and entry.comes == "wheel":
+    if entry is not None and entry.comes != "hub":
         return f"model {name!r} is not on this machine: run python -m pip install {_distribution(entry)}"
     if entry is None:
         return f"there is no model {name!r}{did_you_mean(name, [*CATALOGUE, *store.pulled()], 'known are')}"
@@ -292,16 +309,28 @@ def _need_whisper(name: str) -> None:
 
 
 def _distribution(entry: Entry) -> str:
-    return entry.place.partition(":")[0]
+    return "mmstream" if entry.comes == "package" else entry.place.partition(":")[0]
 
 
-def _wheel_folder(entry: Entry) -> Path | None:
+def _installed_folder(entry: Entry) -> Path | None:
+    """Where a model lies that came with a package, ours or another."""
+    if entry.comes == "package":
+        return weights.SHIPPED / entry.place if (weights.SHIPPED / entry.place).is_dir() else None
     distribution, _, inside = entry.place.partition(":")
     try:
         folder = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
     except importlib.metadata.PackageNotFoundError:
         return None
     return folder if folder.is_dir() else None
+
+
+def _verify_shipped(entry: Entry) -> int:
+    """Load the weights that ship: their checksum, their format and their shapes are checked by that."""
+    folder = _installed_folder(entry)
+    if folder is None:
+        raise ModelError(_absent(entry.name, entry))
+    weights.recogniser(entry.place)
+    return sum(path.is_file() for path in folder.iterdir())
 
 
 def _verify_wheel(entry: Entry) -> int:

@@ -7,9 +7,10 @@ from typing import Literal
 
 SPHINX = "operators.decoders:Sphinx"
 WHISPER = "operators.decoders:Whisper"
+AVSR = "operators.decoders:Avsr"
 
 Task = Literal["recognition", "voice activity"]
-Origin = Literal["wheel", "hub"]
+Origin = Literal["package", "wheel", "hub"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Entry:
     task: Task
     use: str  # the operator that loads it
     comes: Origin
-    place: str  # wheel: distribution:folder; hub: owner/repository
+    place: str  # package: folder of mmstream.weights; wheel: distribution:folder; hub: owner/repository
     licence: str
     megabytes: int  # on disk, rounded
     languages: str  # "en", or "many"
@@ -34,6 +35,7 @@ def _whisper(rank: int, name: str, repository: str, megabytes: int) -> Entry:
 
 # Repositories: the table of faster-whisper 1.2.1 (`faster_whisper.utils`). Sizes: those of `model.bin` there.
 _ENTRIES = (
+    Entry("avsr", "recognition", AVSR, "package", "avsr", "Apache-2.0", 14, "en"),
     Entry(
         "sphinx", "recognition", SPHINX, "wheel", "pocketsphinx:pocketsphinx/model/en-us", "BSD-2-Clause", 38, "en", 1
     ),
