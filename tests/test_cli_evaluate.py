@@ -13,8 +13,9 @@ from mmstream.samples import SPOKEN_TEXT
 from tests.command_line import BANK, WEATHER, call, mmstream, say
 from tests.media_samples import write_wav
 
-FIGURES = ["wer", "wer_ci", "cer", "words", "utterances", "rtf"]
-LATENCIES = ["emission_ms", "commit_ms", "revision_rate"]
+FIGURES = ["condition", "wer", "wer_ci", "cer", "words", "utterances", "rtf", "video"]
+LATENCIES = ["emission_ms", "commit_ms", "first_partial_ms", "finalisation_ms", "missing_finals", "revision_rate"]
+AS_RECORDED = {"modality": "audio", "snr_db": None, "drop_video": 0.0, "drop_kind": "random", "av_offset_ms": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def test_people_get_a_table_and_machines_only_the_line(manifest: Path) -> None:
     assert len(bare.out.splitlines()) == 1
     for done in (shown, bare):
         assert {**done.last_json, "rtf": 0} == {
-            **{"wer": 0.0, "wer_ci": [0.0, 0.0], "cer": 0.0, "words": 6, "utterances": 1, "rtf": 0}
+            **{"wer": 0.0, "wer_ci": [0.0, 0.0], "cer": 0.0, "words": 6, "utterances": 1, "rtf": 0, "video": 0.0},
+            "condition": AS_RECORDED,
         }
         assert done.err == "mmstream: model: sphinx\n"
 
@@ -85,7 +87,7 @@ def test_where_nobody_speaks_no_rate_is_invented(tmp_path: Path) -> None:
     heard = write(tmp_path / "dev.jsonl", [{"media": "quiet.wav", "text": "hello"}])
     figures = call("evaluate", heard, "-m", "sphinx", "--realtime", "--json").last_json
     assert figures["wer"] == 1
-    assert [figures[name] for name in LATENCIES] == [None, None, None]
+    assert [figures[name] for name in LATENCIES] == [None, None, None, None, 0, None]
     nothing = write(tmp_path / "dev.jsonl", [{"media": "quiet.wav", "text": ""}])
     done = call("evaluate", nothing, "-m", "sphinx")
     done.the_line("mmstream: the references hold no words: there is no word error rate")

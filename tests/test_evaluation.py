@@ -6,7 +6,7 @@ import av
 import pytest
 
 from mmstream.core import MmstreamError
-from mmstream.evaluation.latency import Latency, Percentiles, latency
+from mmstream.evaluation.latency import Latency, Percentiles, Timed, latency
 from mmstream.evaluation.manifest import read_manifest
 from mmstream.evaluation.normalise import normalise
 from mmstream.evaluation.result import Result
@@ -167,7 +167,7 @@ def test_latency_by_hand():
         {"gap": {"start": 0, "end": 1}},
         {"revisions": 1, "words": [word(12.0, 12.3, 12.3)]},
     ]
-    found = latency(lines)
+    found = latency([Timed(lines)])
     # of 100, 200, 300 ms the 90th percentile lies 0.8 of the way from the second to the third
     assert found.emission_ms == Percentiles(200.0, 280.0, 298.0)
     assert found.commit_ms == Percentiles(500.0, 580.0, 598.0)
@@ -175,15 +175,24 @@ def test_latency_by_hand():
 
 
 def test_latency_of_nothing():
-    assert latency([]) == Latency(None, None, None)
-    assert latency([{"revisions": 1, "words": []}]) == Latency(None, None, None)
+    nothing = Latency(None, None, None, None, 0, None)
+    assert latency([]) == nothing
+    assert latency([Timed([{"revisions": 1, "words": []}])]) == nothing
 
 
 def test_the_result_for_machines():
     rates = error_rates(["a b", "c d"], ["a b", "c x"])
     plain = Result(rates, rtf=0.123456).to_json()
-    assert plain == {"wer": 0.25, "wer_ci": [0.0, 0.5], "cer": 1 / 6, "words": 4, "utterances": 2, "rtf": 0.1235}
-    live = Result(rates, 1.0, latency([{"revisions": 0, "words": [word(1.0, 1.5, 2.0)]}])).to_json()
+    assert plain == {
+        "wer": 0.25,
+        "wer_ci": [0.0, 0.5],
+        "cer": 1 / 6,
+        "words": 4,
+        "utterances": 2,
+        "rtf": 0.1235,
+        "video": None,
+    }
+    live = Result(rates, 1.0, 0.25, latency([Timed([{"revisions": 0, "words": [word(1.0, 1.5, 2.0)]}])])).to_json()
     assert live["emission_ms"] == {"p50": 500.0, "p90": 500.0, "p99": 500.0}
     assert live["commit_ms"]["p99"] == 1000.0
     assert live["revision_rate"] == 0.0

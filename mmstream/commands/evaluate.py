@@ -3,44 +3,76 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from mmstream.atomic import AtomicFile
-from mmstream.batch import Batch, Job, named
 from mmstream.commands.options import Allow, ExecutorOption, Json, ModelOption, Pipeline, Sets, print_json
 from mmstream.core import MmstreamError
 from mmstream.drive import running
-from mmstream.evaluation.latency import latency
-from mmstream.evaluation.manifest import Entry, read_manifest
+from mmstream.evaluation.conditions import (
+    Clip,
+    Condition,
+    Disturbance,
+    Modality,
+    Setup,
+    check_media,
+    clips_of,
+    media_of,
+)
+from mmstream.evaluation.manifest import read_manifest
 from mmstream.evaluation.result import Result
-from mmstream.evaluation.wer import error_rates
-from mmstream.recipe import Recipe, file_sink
+from mmstream.evaluation.sweep import Sweep, default_noise
+from mmstream.evaluation.trial import Trial
+from mmstream.executors import ExecutorName
 from mmstream.registry import resolve
+from operators.audio.noise import noise_files
 from operators.sources import probe
+from operators.video.loss import Kind
 
-WARM_UP = "warm-up"
+Noise = Annotated[
+    Path | None,
+    typer.Option("--noise", metavar="PATH", help="Recording to mix in, or a folder from which one is drawn per clip."),
+]
 
 
 def evaluate(
-    manifest: Annotated[Path, typer.Argument(help='JSON lines {"media", "text", "speaker", "duration"}.')],
+    manifest: Annotated[Path, typer.Argument(help='JSON lines {"media", "text", "speaker", "duration", "words"}.')],
     model: ModelOption = "auto",
+    modality: Annotated[
+        Modality | None, typer.Option(help="What the model gets. [default: all that it can use]", show_default=False)
+    ] = None,
+    noise: Noise = None,
+    snr: Annotated[float | None, typer.Option("--snr", metavar="DB", help="Power of speech over that noise.")] = None,
+    drop_video: Annotated[
+        float, typer.Option(metavar="FRACTION", min=0, max=1, help="Lose so much of the pictures.")
+    ] = 0.0,
+    drop_kind: Annotated[
+        Kind, typer.Option(help="Lose single pictures, one burst, or the whole stream of so many clips.")
+    ] = "random",
+    av_offset_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Play the video so much later than the sound; negative: earlier.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of noise and loss.")] = 0,
     realtime: Annotated[bool, typer.Option("--realtime", help="Feed at 1.0x and measure latency per word.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Run every condition; write tables and plots.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what --sweep writes.")] = Path("sweep"),
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write each utterance's result here.")] = None,
     executor: ExecutorOption = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Utterances at a time.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Utterances at a time. [default: 1; of a sweep, the cores]", show_default=False),
+    ] = None,
     as_json: Json = False,
     pipeline: Pipeline = None,
     sets: Sets = None,
@@ -49,109 +81,118 @@ def evaluate(
     """Measure WER and CER of a model over a manifest, and with --realtime its latency. Ends with one JSON line.
 
     RTF is wall-clock seconds of work per second of audio (one utterance at a time); at 1.0x, CPU seconds of this
-    process. Definitions: README, "Measuring".
+    process. Noise is scaled to each clip as a whole; one clip meets the same noise at every ratio and in every
+    modality. Definitions: README, "Measuring".
+
+    --sweep runs WER by noise (babble, clean to -10 dB) for each modality, by missing video and by the offset of video
+    against sound, and writes DIR/sweep.md, sweep.json and plots; a sweep that was interrupted goes on where it
+    stopped. Without --noise it takes the babble in a folder "noise" near the manifest. It finds each mouth once, in
+    the clip as recorded, and loses or shifts mouths; a single condition loses and shifts the frames themselves.
 
     Examples:
 
         mmstream evaluate dev.jsonl --model sphinx
 
         mmstream evaluate dev.jsonl --model whisper-base.en --realtime --limit 20 --json
+
+        mmstream evaluate grid/dev_seen.jsonl --model avsr --noise noise/ --snr 0 --drop-video 0.5 --drop-kind burst
+
+        mmstream evaluate grid/dev_seen.jsonl --model avsr --sweep --out sweep
     """
-    entries = read_manifest(manifest)[:limit]
+    clips = clips_of(read_manifest(manifest)[:limit], manifest)
     chosen = resolve(model)
-    recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
-    source = recipe.source
-    recipe.read_file(watched=realtime)
-    recipe.recognise_with(chosen, watched=realtime)
-    recipe.replicate(workers)
+    setup = Setup(chosen, pipeline, tuple(sets or ()), tuple(allow or ()), workers or 1)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text(f"mmstream: model: {chosen.describe()}"))
+    model_line = Text(f"mmstream: model: {chosen.describe()}")
+    if sweep:
+        given = {"--modality": modality is not None, "--snr": snr is not None, "--drop-video": drop_video != 0}
+        given |= {"--av-offset-ms": av_offset_ms != 0, "--realtime": realtime, "--output": output is not None}
+        _check_sweep({**given, "--executor": executor != "local"})
+        disturbance = Disturbance(noise or default_noise(manifest), seed)
+        noise_files(disturbance.noise or manifest)
+        console.print(model_line)
+        console.print(Text(f"mmstream: noise: {disturbance.noise}"))
+        setup = replace(setup, workers=1)  # of each of the sweep's processes
+        _show(Sweep(setup, manifest, clips, disturbance, out).run(workers or _cores(), console), as_json)
+        return
+    if modality is None:
+        modality = "av" if "video" in media_of(chosen) and probe(clips[0].media).has_video else "audio"
+    condition = Condition(modality, snr, drop_video, drop_kind, av_offset_ms)
+    check_media(chosen, modality)
+    _check(condition, noise)
+    console.print(model_line)
+    trial = _Settled(setup, clips, condition, Disturbance(noise, seed), realtime)
+    result = _run(trial, executor, output, console)
+    _show({"condition": condition, **result.to_json()}, as_json)
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """What is to be measured, once the options have been found to go together."""
+
+    setup: Setup
+    clips: Sequence[Clip]
+    condition: Condition
+    disturbance: Disturbance
+    realtime: bool
+
+
+def _run(settled: _Settled, name: ExecutorName, output: Path | None, console: Console) -> Result:
+    """Run the manifest in one condition."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmstream-")))
-        recipe.write_to([file_sink(f"{folder}/{{session}}.jsonl")])
-        graph = recipe.graph()
+        modality, realtime = settled.condition.modality, settled.realtime
+        graph = settled.setup.graph(modality, f"{folder}/{{session}}.jsonl", realtime=realtime)
         details = stack.enter_context(AtomicFile(output)) if output is not None else None  # a fault shows before work
-        started = stack.enter_context(running(executor, graph))
+        started = stack.enter_context(running(name, graph))
+        run = (settled.setup, graph, started, folder, settled.clips, settled.condition, settled.disturbance, realtime)
+        trial = Trial(*run)
         if realtime:
-            _Trial(recipe, Batch(started, source, workers, {"pace": "fast"}), folder).warm_up(entries[0])
-        trial = _Trial(recipe, Batch(started, source, workers), folder)
-        trial.run(entries, console)
-        result = trial.result(realtime)
+            trial.warm_up()
+        trial.run(console)
+        result = trial.result()
         if details is not None:
             trial.write(details)
+    return result
+
+
+def _check(condition: Condition, noise: Path | None) -> None:
+    """Whether the options go together.
+
+    Raises:
+        MmstreamError: they do not.
+    """
+    if (noise is None) != (condition.snr_db is None):
+        raise MmstreamError("--noise and --snr go together: --noise noise/ --snr 0")
+    if noise is not None:
+        noise_files(noise)
+    if condition.modality == "video" and noise is not None:
+        raise MmstreamError("--noise: there is no sound in --modality video to mix it into")
+    if condition.modality == "audio" and (condition.drop_video or condition.av_offset_ms):
+        option = "--drop-video" if condition.drop_video else "--av-offset-ms"
+        raise MmstreamError(f"{option}: there is no video in --modality audio")
+    if condition.modality == "video" and condition.av_offset_ms:
+        raise MmstreamError("--av-offset-ms: there is no sound in --modality video to be late against")
+
+
+def _check_sweep(given: Mapping[str, bool]) -> None:
+    for option, is_given in given.items():
+        if is_given:
+            raise MmstreamError(f"--sweep runs every condition, as fast as possible and in this process: drop {option}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _show(figures: Mapping[str, Any], as_json: bool) -> None:
+    """A table for people, unless they want none, then one line for machines."""
     if not as_json:
-        Console(highlight=False).print(_table(result))
-    print_json(result.to_json())
-
-
-@dataclass
-class _Trial:
-    """A manifest run through the pipeline, and what came out of it."""
-
-    recipe: Recipe
-    batch: Batch
-    folder: Path
-    utterances: list[dict[str, Any]] = field(default_factory=list)
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    work_s: float = 0.0
-    cpu_s: float = 0.0
-    audio_s: float = 0.0
-
-    def warm_up(self, entry: Entry) -> None:
-        """Recognise one utterance for nothing: first calls load and compile what later ones find ready."""
-        for _ in self.batch.results([Job(entry.media, WARM_UP)]):
-            pass
-
-    def run(self, entries: Sequence[Entry], console: Console) -> None:
-        """Recognise every entry.
-
-        Raises:
-            MmstreamError: one of them failed; rates over the rest would mean nothing.
-        """
-        jobs = {f"{number:06d}": entry for number, entry in enumerate(entries)}
-        began = time.process_time()
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("utterances", total=len(jobs))
-            for done in self.batch.results([Job(entry.media, name) for name, entry in jobs.items()]):
-                if done is None:
-                    continue
-                if done.error is not None:
-                    raise MmstreamError(named(done.job, self.recipe.plainly(done.error))) from done.error
-                self._take(done.job.name, jobs[done.job.name], done.wall_s)
-                bar.advance(task)
-        self.cpu_s = time.process_time() - began
-        self.utterances.sort(key=lambda utterance: str(utterance["name"]))
-
-    def _take(self, name: str, entry: Entry, wall_s: float) -> None:
-        path = self.folder / f"{name}.jsonl"
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        path.unlink()
-        text = " ".join(line["text"] for line in lines if "text" in line)
-        media = str(entry.media)
-        self.utterances.append({"name": name, "media": media, "reference": entry.text, "hypothesis": text})
-        self.lines.extend(lines)
-        self.work_s += wall_s
-        self.audio_s += entry.duration or probe(media).duration_s or 0.0
-
-    def result(self, realtime: bool) -> Result:
-        rates = error_rates(
-            [utterance["reference"] for utterance in self.utterances],
-            [utterance["hypothesis"] for utterance in self.utterances],
-        )
-        spent_s = self.cpu_s if realtime else self.work_s
-        return Result(rates, rtf=spent_s / self.audio_s, latency=latency(self.lines) if realtime else None)
-
-    def write(self, file: AtomicFile) -> None:
-        """One JSON line per utterance: media, reference, hypothesis."""
-        for utterance in self.utterances:
-            file.write(json.dumps({key: text for key, text in utterance.items() if key != "name"}) + "\n")
-
-
-def _table(result: Result) -> Table:
-    table = Table("metric", "value", show_header=False, box=None)
-    for name, value in result.to_json().items():
-        table.add_row(name, _shown(value))
-    return table
+        table = Table("metric", "value", show_header=False, box=None)
+        for name, value in figures.items():
+            table.add_row(name, _shown(value))
+        Console(highlight=False).print(table)
+    print_json({name: value.to_json() if isinstance(value, Condition) else value for name, value in figures.items()})
 
 
 def _shown(value: Any) -> str:
@@ -159,4 +200,6 @@ def _shown(value: Any) -> str:
         return "  ".join(f"{name} {_shown(part)}" for name, part in value.items())
     if isinstance(value, (list, tuple)):
         return " .. ".join(_shown(part) for part in value)
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -15,14 +15,16 @@ class Result:
 
     rates: ErrorRates
     rtf: float  # seconds of computing per second of audio
+    video: float | None = None  # 0..1: how far video contributed to the words, on average; None: no word
     latency: Latency | None = None  # of a run in real time
 
     def to_json(self) -> dict[str, Any]:
-        """``wer``, ``wer_ci``, ``cer`` (fractions), ``words``, ``utterances``, ``rtf``; in real time also
-        ``emission_ms`` and ``commit_ms`` (p50, p90, p99) and ``revision_rate``; null where no word came out.
+        """``wer``, ``wer_ci``, ``cer`` (fractions), ``words``, ``utterances``, ``rtf``, ``video``; in real time also
+        the fields of ``Latency``, each p50, p90 and p99 in milliseconds. Null where no word came out.
         """
         figures: dict[str, Any] = asdict(self.rates)
         figures |= {"wer_ci": list(self.rates.wer_ci), "rtf": round(self.rtf, 4)}
+        figures["video"] = None if self.video is None else round(self.video, 3)
         if self.latency is not None:
             figures |= asdict(self.latency)
         return figures
