@@ -134,8 +134,8 @@ class Fuse(Operator[FuseState]):
         with torch.inference_mode():
             if state.net is None:
                 state.net = self._net.start(1)
-            given = (torch.from_numpy(one)[None] for one in (audio, video, trust))
-            fused, state.net = self._net.step(*given, state.net)
+            heard, seen, trusted = (torch.from_numpy(one)[None] for one in (audio, video, trust))
+            fused, state.net = self._net.step(heard, seen, trusted, state.net)
         state.next_step = until
         values = FusedFeatures(fused.vectors[0].numpy(), fused.share[0].numpy(), RATE_HZ)
         yield packet.derive(values, steps.start * STEP_S, until * STEP_S)

@@ -88,7 +88,7 @@ class ConformerLayer(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, at: Tensor, positions: Tensor, allowed: Tensor
     ) -> Tensor:
         asked, keys, values = (
-            one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value)
+            one.reshape(*one.shape[:2], self.heads, -1).transpose(1, 2) for one in (query, key, value)
         )  # (batch, head, step, width)
         found = scaled_dot_product_attention(
             rotated(asked, at), rotated(keys, positions), values, attn_mask=allowed[:, None]
@@ -150,6 +150,7 @@ class StreamingConformer(nn.Module):
         allowed = pad(known, (0, new), value=True)[:, None, :].expand(-1, new, -1)
         layers = []
         for layer, before in zip(self.layers, state.layers, strict=True):
+            assert isinstance(layer, ConformerLayer)
             steps, after = layer.step(steps, allowed, before)
             layers.append(after)
         return self.norm(steps), EncoderState(tuple(layers), (state.known + new).clamp(max=past))

@@ -47,7 +47,7 @@ class Fusion(nn.Module):
 
     def step(self, audio: Tensor, video: Tensor, trust: Tensor, state: Tensor) -> tuple[Fused, Tensor]:
         seen = torch.cat([state, torch.cat([audio, video, trust], dim=-1)], dim=1)
-        fused = self.join(*seen.split([self.dim, self.dim, 2], dim=-1))
+        fused = self.join(seen[..., : self.dim], seen[..., self.dim : -2], seen[..., -2:])
         return fused, seen[:, len(seen[0]) - self.memory :]
 
     def join(self, audio: Tensor, video: Tensor, trust: Tensor) -> Fused:
@@ -146,10 +146,10 @@ class CrossAttention(Fusion):
         heard, seen, share = _present(self.audio(audio), self.video(video), trust)
         there = (trust[..., 1] > 0).unfold(1, CONTEXT + 1, 1)  # (batch, step, past)
         keys, values = (
-            one.unfold(1, CONTEXT + 1, 1).unflatten(2, (self.heads, -1)).transpose(-1, -2)
+            one.unfold(1, CONTEXT + 1, 1).reshape(*there.shape[:2], self.heads, -1, CONTEXT + 1).transpose(-1, -2)
             for one in (self.key(seen), seen)
         )  # (batch, step, head, past, width)
-        asked = heard[:, self.memory :].unflatten(2, (self.heads, -1))[..., None, :]
+        asked = heard[:, self.memory :].reshape(*there.shape[:2], self.heads, 1, -1)
         any_there = there.any(-1)[..., None, None, None]
         allowed = there[:, :, None, None, :] | ~any_there  # with nothing to see, all of it: zeros come out
         found = nn.functional.scaled_dot_product_attention(asked, keys, values, attn_mask=allowed)

@@ -139,7 +139,8 @@ def net_config(description: Mapping[str, Any], path: Path) -> NetConfig:
     if unknown:
         raise WeightsError(f"{path}: 'net' holds {unknown[0]!r}, which this version of mmstream does not know")
     try:
-        config = NetConfig(**{**given, "visual_channels": tuple(given.get("visual_channels", ()))})
+        values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in given.items()}
+        config = NetConfig(**values)
         with torch.device("meta"):
             AudioVisualRecogniser(config)
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as fault:  # whatever a net is built of

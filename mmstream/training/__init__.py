@@ -1,0 +1,1 @@
+"""Training of the recogniser: manifests -> cached features -> batches -> checkpoints -> weights to ship."""
