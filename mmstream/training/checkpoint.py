@@ -38,7 +38,7 @@ class Checkpoint:
     @property
     def net_config(self) -> NetConfig:
         """How the net is shaped."""
-        return NetConfig(**{**self.cfg, "visual_channels": tuple(self.cfg["visual_channels"])})
+        return NetConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in self.cfg.items()})
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

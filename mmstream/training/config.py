@@ -36,11 +36,15 @@ class TrainingSet:
     limit: int | None = None  # only the first so many clips
     select: str = ""  # only clips whose media matches this pattern, such as train/s1/b*
     skip_unreadable: bool = False  # leave out clips that cannot be used, instead of stopping
+    weight: float = 1.0  # of its loss: less for what cannot be learnt well, so that it does not outweigh the rest
+    whole_words: bool = False  # each of its words gets a token of its own
     mix: MixConfig = field(default_factory=MixConfig)
     about: About = field(default_factory=About)
 
     def __post_init__(self) -> None:
         _at_least(1, limit=self.limit)
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"weight must be above 0, is {self.weight:g}")
         _check_mix(self.mix)
 
 
@@ -82,11 +86,13 @@ class Data:
     train: tuple[TrainingSet, ...]
     noise: NoiseFolder | None = None
     babble: bool = True  # mix voices of the training sets into noise
+    pieces: int = 0  # tokens for pieces of words, learnt from the sets whose words are not whole tokens
     dev: tuple[DevSet, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError("train needs at least one set")
+        _at_least(0, pieces=self.pieces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mmstream.training.cache import Wanted
 from mmstream.training.config import Config, DevSet, TrainingSet
 from mmstream.training.config_file import named
 from mmstream.training.corpus import Corpus
+from mmstream.training.pieces import learned_pieces
 from mmstream.training.sound import Noises
 
 MOST_CLASSES = 1000  # words with a class of their own in the auxiliary target: the most frequent ones
@@ -67,6 +68,18 @@ def classes_of(corpora: Corpora) -> dict[str, int]:
     """A class for each word whose times are known, from 1 on; class 0 is silence."""
     count = Counter(word.text for corpus in corpora.train.values() for clip in corpus.clips for word in clip.words)
     return {word: k for k, word in enumerate(sorted(word for word, _ in count.most_common(MOST_CLASSES)), start=1)}
+
+
+def pieces_of(config: Config, corpora: Corpora) -> tuple[str, ...]:
+    """The tokens besides characters: whole words of the sets that ask for it, and pieces learnt from the others."""
+    whole: dict[str, None] = {}
+    others: list[str] = []
+    for one, corpus in zip(config.data.train, corpora.train.values(), strict=True):
+        if one.whole_words:
+            whole |= dict.fromkeys(sorted({f"{word} " for clip in corpus.clips for word in clip.text.split()}))
+        else:
+            others += [clip.text for clip in corpus.clips]
+    return tuple(whole | dict.fromkeys(learned_pieces(others, config.data.pieces)))
 
 
 def feeders(config: Config, corpora: Corpora, vocabulary: Vocabulary, classes: dict[str, int]) -> dict[str, Feeder]:

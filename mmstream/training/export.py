@@ -56,7 +56,7 @@ def export(run: Path, folder: Path, *, precision: Precision = "float16", sources
         "format": FORMAT,
         "kind": "streaming audio-visual recogniser",
         "net": config.as_dict(),
-        "vocabulary": ["<blank>", *config.characters],
+        "vocabulary": ["<blank>", *config.characters, *config.pieces],
         "step_s": STEP_S,
         "look_ahead_s": round(config.lookahead * STEP_S, 4),
         "chunk_s": round(config.chunk * STEP_S, 4),

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 
-def learned_pieces(texts: Iterable[str], count: int, whole: int = 0) -> tuple[str, ...]:
-    """``count`` pieces: first every word that occurs at least ``whole`` times (0: none), then frequent pairs, joined.
+def learned_pieces(texts: Iterable[str], count: int) -> tuple[str, ...]:
+    """The ``count`` pieces that come of joining the most frequent neighbours, one pair after another.
 
     Byte-pair encoding (Sennrich, Haddow and Birch, ACL 2016), with the space after a word as its last character.
     """
     words = Counter(f"{word} " for text in texts for word in text.split())
-    pieces = dict.fromkeys(word for word, times in words.most_common() if whole and times >= whole)
-    parts = {word: [word] if word in pieces else list(word) for word in words}
+    pieces: dict[str, None] = {}
+    parts = {word: list(word) for word in words}
     while len(pieces) < count:
         pairs: Counter[str] = Counter()
         for word, times in words.items():
@@ -25,7 +25,7 @@ def learned_pieces(texts: Iterable[str], count: int, whole: int = 0) -> tuple[st
         pieces[best] = None
         for part in parts.values():
             _join(part, best)
-    return tuple(list(pieces)[:count])
+    return tuple(pieces)
 
 
 def _join(part: list[str], piece: str) -> None:

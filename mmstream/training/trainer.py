@@ -21,7 +21,8 @@ from mmstream.training import checkpoint
 from mmstream.training.batches import Batch, Feeder
 from mmstream.training.checkpoint import Checkpoint
 from mmstream.training.config import Config, Optimiser
-from mmstream.training.corpora import Corpora, classes_of, feeders
+from mmstream.training.config_file import named
+from mmstream.training.corpora import Corpora, classes_of, feeders, pieces_of
 from mmstream.training.loss import counts, losses
 from mmstream.training.precision import Precision, chosen
 from mmstream.training.together import ALONE, Together
@@ -45,7 +46,8 @@ class Trainer:
         self._config, self._run, self._together = config, run, together
         self.precision: Precision = chosen(config.run.device, config.run.precision)
         classes = classes_of(corpora) if config.loss.alignment else {}
-        shape = dataclasses.replace(config.net, alignment_classes=len(classes) + 1 if classes else 0)
+        pieces = config.net.pieces or pieces_of(config, corpora)
+        shape = dataclasses.replace(config.net, alignment_classes=len(classes) + 1 if classes else 0, pieces=pieces)
         self.shape: NetConfig = shape
         torch.manual_seed(config.run.seed)
         self.net = AudioVisualRecogniser(shape).to(self.precision.device)
@@ -55,6 +57,7 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=wanted.lr, betas=wanted.betas, weight_decay=wanted.weight_decay
         )
+        self._weights = dict(zip(named(config.data.train), (one.weight for one in config.data.train), strict=True))
         self.step = 0
         self.recent: dict[str, list[float]] = {}  # of each term: sum and count since the last report
         if (run / checkpoint.NAME).exists():
@@ -135,7 +138,7 @@ class Trainer:
     def _backward(self, name: str, part: Batch, totals: torch.Tensor) -> dict[str, float]:
         with self.precision.autocast():
             terms = losses(self.net, self.precision.place(part), self._config.loss, totals)
-        loss = torch.stack(list(terms.values())).sum()
+        loss = torch.stack(list(terms.values())).sum() * self._weights[name]
         if not bool(loss.isfinite()):
             self._diverged("the loss", float(loss.detach()), name)
         torch.autograd.backward(loss)

@@ -54,8 +54,8 @@ class OnCamera(Operator[OnCameraState]):
     sight. Speech waits for its pictures and 220 ms more, but never for longer than a second of media, and not at all
     for a camera that has been silent for that long.
 
-    ``only_on_camera`` leaves out what a voice off camera says: from where lips have been still for a second of speech, and
-    until they move again; the second before that comes with it, so that no first word is lost. Speech without
+    ``only_on_camera`` leaves out what a voice off camera says: from where lips have been still for a second of speech
+    and until they move again; the second before that comes with it, so that no first word is lost. Speech without
     pictures to judge it by is never left out. An utterance of which a part came out always ends with ``last``.
     """
 
