@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
 
 BLANK = 0
+FORBIDDEN = -60.0  # log-probability of a token out of its time: next to nothing, and finite, so that gradients are
 
 
 class CtcHead(nn.Module):
@@ -20,9 +21,17 @@ class CtcHead(nn.Module):
         """(batch, step, dim) -> log-probabilities (batch, step, token)."""
         return self.classify(steps).float().log_softmax(-1)  # type: ignore[no-any-return]
 
-    def loss(self, steps: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-        """Negative log-likelihood of every sequence in nats (batch,); 0 where no alignment fits."""
-        scores = self(steps).transpose(0, 1)
+    def loss(
+        self, steps: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Negative log-likelihood of every sequence in nats (batch,); 0 where no alignment fits.
+
+        ``allowed``: (batch, step, token), whether a token may come there; None: anywhere.
+        """
+        scores = self(steps)
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed, FORBIDDEN)
+        scores = scores.transpose(0, 1)
         return ctc_loss(scores, targets, lengths, target_lengths, BLANK, reduction="none", zero_infinity=True)
 
 

@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmstream.nets.heads import BLANK
 from mmstream.nets.visual import SIZE
 from mmstream.nets.vocabulary import Vocabulary
 from mmstream.training import sight, sound
 from mmstream.training.corpus import CROP, SAMPLE_RATE, SAMPLES_PER_STEP, Clip, Corpus
 
 STEP_S = SAMPLES_PER_STEP / SAMPLE_RATE
+EARLIEST_S = 0.12  # of a word that must have been heard before it may come out
 IGNORED = -100  # a step without an alignment target
 
 
@@ -32,6 +34,7 @@ class Batch(NamedTuple):
     alignment: Tensor  # (batch, step): class of the word under way, or IGNORED
     snr: Tensor  # (batch,): dB / 10, NaN where unknown or nothing is heard
     matched: Tensor  # (batch,): 1: video belongs to the sound; 0: it does not; NaN: one of them is missing
+    allowed: Tensor | None = None  # (batch, step, token): whether CTC may give the token there; None: anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,17 @@ class MixConfig:
     video_only: float = 0.3
     mismatched: float = 0.08  # chance that video of another clip comes with a sequence that is heard
     empty: float = 0.02  # chance of a sequence without a voice
+    late_s: float = 0.24  # a word whose times are known may come out so long after its end, and not before its middle
     sound: sound.SoundConfig = field(default_factory=sound.SoundConfig)
     sight: sight.SightConfig = field(default_factory=sight.SightConfig)
+
+
+class Window(NamedTuple):
+    """When the tokens of a word may come out: steps ``first`` up to, and not with, ``last``."""
+
+    text: str
+    first: int
+    last: int
 
 
 class Example(NamedTuple):
@@ -59,6 +71,7 @@ class Example(NamedTuple):
     alignment: NDArray[np.int64]
     snr: float
     matched: float
+    windows: tuple[Window, ...] = ()  # one a word; empty: it may come out at any time
 
 
 class Feeder:
@@ -139,7 +152,9 @@ class Feeder:
         wave = np.concatenate(waves)
         alignment = self._aligned(times, len(wave) // SAMPLES_PER_STEP)
         video = (np.concatenate(crops), np.concatenate(quality)) if crops else None
-        return self._finished(wave, video, " ".join(text), alignment, rng)
+        example = self._finished(wave, video, " ".join(text), alignment, rng)
+        timed = len(times) == len(example.text.split())
+        return example._replace(windows=tuple(self._window(*word) for word in times)) if timed else example
 
     def _finished(
         self, wave: sound.Sound, video: tuple[sight.Crops, sight.Quality] | None, text: str,
@@ -193,6 +208,11 @@ class Feeder:
             crops, quality = np.concatenate([crops, more]), np.concatenate([quality, trust])
         return crops[:steps], quality[:steps]
 
+    def _window(self, text: str, start: float, end: float) -> Window:
+        """Free to choose, CTC says a word when it likes: at once, as a guess, or at the end of the sentence."""
+        first = int((start + min(EARLIEST_S, (end - start) / 2)) / STEP_S)
+        return Window(text, first, max(first + 2, int((end + self._config.late_s) / STEP_S) + 1))
+
     def _aligned(self, times: list[tuple[str, float, float]], steps: int) -> NDArray[np.int64]:
         """Class 0: nobody speaks; k: the word of class k is under way."""
         if not times or not self._classes:
@@ -225,11 +245,24 @@ def collate(sequences: Sequence[Example], vocabulary: Vocabulary) -> Batch:
         targets[k, : len(tokens[k])] = torch.tensor(tokens[k], dtype=torch.long)
         if crops is not None and one.crops is not None:
             crops[k, :length] = torch.from_numpy(one.crops)
+    allowed = _allowed(sequences, vocabulary, steps) if any(one.windows for one in sequences) else None
     return Batch(
         mel, crops, trust, torch.tensor([len(one.trust) for one in sequences]), targets,
         torch.tensor([len(one) for one in tokens]), alignment,
         torch.tensor([one.snr for one in sequences]), torch.tensor([one.matched for one in sequences]),
+        allowed,
     )  # fmt: skip
+
+
+def _allowed(sequences: Sequence[Example], vocabulary: Vocabulary, steps: int) -> Tensor:
+    """(batch, step, token): blank anywhere; tokens of words whose times are known, in their windows."""
+    allowed = torch.ones(len(sequences), steps, len(vocabulary), dtype=torch.bool)
+    for k, one in enumerate(sequences):
+        if one.windows:
+            allowed[k, :, BLANK + 1 :] = False
+        for word in one.windows:
+            allowed[k, word.first : word.last, vocabulary.encode(word.text)] = True
+    return allowed
 
 
 _TRANSFORM: list[Any] = []

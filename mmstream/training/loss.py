@@ -51,8 +51,8 @@ def losses(
     aim = (batch.lengths, batch.targets, batch.target_lengths)
     with torch.autocast(batch.mel.device.type, enabled=False):
         encoded, halfway = out.steps.float(), out.middle.float()
-        terms["ctc"] = config.ctc * net.ctc.loss(encoded, *aim).sum() / tokens
-        terms["middle_ctc"] = config.middle_ctc * net.middle_ctc.loss(halfway, *aim).sum() / tokens
+        for name, head, steps in (("ctc", net.ctc, encoded), ("middle_ctc", net.middle_ctc, halfway)):
+            terms[name] = getattr(config, name) * head.loss(steps, *aim, allowed=batch.allowed).sum() / tokens
         if net.transducer is not None and config.transducer:
             terms["transducer"] = config.transducer * net.transducer.loss(encoded, *aim).sum() / tokens
         if net.align is not None and (batch.alignment != IGNORED).any():
