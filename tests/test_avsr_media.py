@@ -41,25 +41,14 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
         ffmpeg("-i", clip, *options, *encoding, folder / f"{name}.mp4")
     ffmpeg("-i", clip, "-vn", "-c:a", "copy", folder / "sound.mp4")
     ffmpeg("-i", clip, "-an", "-c:v", "copy", folder / "lips.mp4")
+    pictures = tmp_path_factory.mktemp("late") / "clip.mp4"
+    ffmpeg("-ss", "1", "-i", clip, "-an", *encoding[:4], pictures)
     ffmpeg(
-        "-i",
-        clip,
-        "-ss",
-        "1",
-        "-i",
-        clip,
-        "-map",
-        "0:a",
-        "-map",
-        "1:v",
-        "-vf",
-        "setpts=PTS+1/TB",
-        *encoding,
-        folder / "late.mp4",
+        "-itsoffset", "1", "-i", pictures, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", folder / "late.mkv"
     )
     sideways = tmp_path_factory.mktemp("sideways") / "clip.mp4"
     ffmpeg("-i", clip, "-vf", "transpose=1", *encoding, sideways)  # as a phone on its side films
-    ffmpeg("-i", sideways, "-c", "copy", "-metadata:s:v:0", "rotate=270", folder / "portrait.mp4")
+    ffmpeg("-i", sideways, "-c", "copy", "-metadata:s:v:0", "rotate=90", folder / "portrait.mp4")
     done = mmstream("transcribe", folder, "--model", "avsr", "--output", out, "--format", "jsonl", "--json")
     assert done.code == 0, done.err
     assert done.last_json["failed"] == 0

@@ -19,7 +19,7 @@ import pytest
 from mmstream.evaluation.wer import error_rates
 from mmstream.samples import SPOKEN_VIDEO
 from tests.command_line import BANK, COMMAND, COUNTING, TRANSCRIBE, WEATHER, Running, call, leftovers, mmstream, say
-from tests.media_samples import require
+from tests.media_samples import ffmpeg, require, require_data
 from tests.model_folders import home  # noqa: F401 - a fixture
 from tests.virtual_microphone import VirtualMicrophone, virtual_microphone  # noqa: F401 - a fixture
 
@@ -83,6 +83,32 @@ def test_words_come_from_the_microphone_while_they_are_spoken(
     reference = " ".join([WEATHER, COUNTING, BANK])
     wer, file_wer = (error_rates([reference], [text_of(path)]).wer for path in (heard, tmp_path / "spoken.jsonl"))
     assert wer <= file_wer + 0.01, done.out
+
+
+def test_our_own_model_hears_the_microphone(
+    virtual_microphone: VirtualMicrophone,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    manifest, heard = require_data("grid/dev_seen.jsonl"), tmp_path / "heard.jsonl"
+    entries = [json.loads(line) for line in manifest.read_text().splitlines()[:3]]
+    sound = tmp_path / "spoken.wav"
+    inputs = [part for entry in entries for part in ("-i", manifest.parent / entry["media"])]
+    ffmpeg(*inputs, "-filter_complex", f"concat=n={len(entries)}:v=0:a=1", "-ar", "16000", "-ac", "1", sound)
+    with Running(
+        "live", "--model", "avsr", "--device", virtual_microphone.device, "--output", heard, env=virtual_microphone.env
+    ) as live:
+        live.wait_for("listening to")
+        virtual_microphone.speak(sound)
+        time.sleep(1.0)  # the last of it is still on its way through PulseAudio, and a pause ends the utterance
+        live.send(signal.SIGINT)
+        done = live.end()
+    assert done.code == 0, done
+    reference = " ".join(entry["text"] for entry in entries)
+    assert error_rates([reference], [text_of(heard)]).wer < 0.35, done.out
+    words = [word for line in lines_of(heard) for word in line["words"]]
+    assert all(word["video"] == 0 for word in words)
+    delays = sorted(word["committed_at"] - word["captured_at"] for word in words)
+    assert delays[len(delays) // 2] < 1.5  # seconds; no benchmark: the machine may be busy
 
 
 def test_an_unknown_microphone_is_told_with_the_nearest_name(virtual_microphone: VirtualMicrophone) -> None:  # noqa: F811

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mmstream.atomic import AtomicFile, sync_folder
@@ -18,7 +19,7 @@ from mmstream.core import MmstreamError
 from mmstream.nets import STEP_S, weights
 from mmstream.nets.recogniser import AudioVisualRecogniser, NetConfig
 from mmstream.nets.weights import DESCRIPTION, FORMAT, WEIGHTS, Precision
-from mmstream.training import checkpoint
+from mmstream.training import checkpoint, measure
 from mmstream.training.card import Source, model_card
 
 CARD = "MODEL_CARD.md"
@@ -49,6 +50,9 @@ def export(run: Path, folder: Path, *, precision: Precision = "float16", sources
     stored = checkpoint.load(run / checkpoint.NAME)
     net, config = _inference_net(stored)
     metrics = last_metrics(run / METRICS)
+    delays = [figures["emission_delay_s"] for _, _, figures in measure.sets(metrics) if "emission_delay_s" in figures]
+    if delays:
+        config = dataclasses.replace(config, emission_delay_s=float(np.median(delays)))
     parameters = sum(one.numel() for one in net.parameters())
     packed = weights.packed(net.state_dict(), precision)
     content = _serialised(packed)

@@ -11,6 +11,7 @@ import torch
 
 from mmstream.core import MmstreamError
 from mmstream.evaluation.wer import error_rates
+from mmstream.nets import STEP_S
 from mmstream.nets.recogniser import AudioVisualRecogniser
 from mmstream.nets.visual import SIZE, middle
 from mmstream.nets.vocabulary import collapsed
@@ -44,19 +45,23 @@ def measured(
         references: list[str] = []
         hypotheses: list[str] = []
         shares: list[float] = []
+        delays: list[float] = []
         for at in range(0, len(clips), AT_ONCE):
             if stopping():
                 raise Stopped
             batch = collate([_example(corpus, clip) for clip in clips[at : at + AT_ONCE]], net.vocabulary)
             references += [clip.text for clip in clips[at : at + AT_ONCE]]
-            texts, share = read(net, without(batch, modality), precision)
-            hypotheses += texts
+            best, share = read(net, without(batch, modality), precision)
+            hypotheses += [_text(net, row) for row in best]
+            delays += [one for clip, row in zip(clips[at:], best, strict=False) for one in _delays(net, clip, row)]
             shares.append(share)
         try:
             rates = asdict(error_rates(references, hypotheses))
         except MmstreamError as fault:
             raise MmstreamError(f"{corpus.folder}: {fault}") from fault
         found[modality] = {**rates, "wer_ci": list(rates["wer_ci"]), "video": float(np.mean(shares))}
+        if delays:
+            found[modality]["emission_delay_s"] = round(float(np.median(delays)), 3)
     return found
 
 
@@ -71,8 +76,8 @@ def without(batch: Batch, modality: Modality) -> Batch:
 
 
 @torch.no_grad()
-def read(net: AudioVisualRecogniser, batch: Batch, precision: Precision) -> tuple[list[str], float]:
-    """What the net reads in each sequence of ``batch``, and the mean share of video."""
+def read(net: AudioVisualRecogniser, batch: Batch, precision: Precision) -> tuple[list[list[int]], float]:
+    """The best token of each step of each sequence of ``batch``, and the mean share of video."""
     batch = precision.place(batch)
     steps = torch.arange(batch.trust.shape[1], device=batch.trust.device)
     mask = steps[None] < batch.lengths[:, None]
@@ -80,12 +85,21 @@ def read(net: AudioVisualRecogniser, batch: Batch, precision: Precision) -> tupl
         out = net(batch.mel, batch.crops, batch.trust, mask)
         scores = net.ctc(out.steps.float())
     best = scores.argmax(-1).tolist()
-    texts = [_text(net, row[:length]) for row, length in zip(best, batch.lengths.tolist(), strict=True)]
-    return texts, float(out.share[mask].float().mean())
+    rows = [row[:length] for row, length in zip(best, batch.lengths.tolist(), strict=True)]
+    return rows, float(out.share[mask].float().mean())
 
 
 def _text(net: AudioVisualRecogniser, best: Sequence[int]) -> str:
     return " ".join(net.vocabulary.decode(collapsed(best)).split())
+
+
+def _delays(net: AudioVisualRecogniser, clip: Clip, best: Sequence[int]) -> list[float]:
+    """For a clip with word times that was read without a mistake: seconds from each word's end to its last token's."""
+    if not clip.words or _text(net, best) != clip.text:
+        return []
+    last = [k for k, token in enumerate(best) if token and (k == 0 or best[k - 1] != token)]
+    ends = [(k + 1) * STEP_S for k in last if net.vocabulary.texts[best[k]].endswith(" ")]
+    return [end - word.end for end, word in zip(ends, clip.words, strict=True)] if len(ends) == len(clip.words) else []
 
 
 def _example(corpus: Corpus, clip: Clip) -> Example:

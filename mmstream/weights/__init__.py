@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ def recogniser(model: str) -> AudioVisualRecogniser:
     Raises:
         WeightsError: it is missing, damaged, or of another format.
     """
+    import torch
+
     from mmstream.nets.weights import load
 
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # a stream's steps are too small to share: a second thread costs more than it gives
     return load(folder_of(model))

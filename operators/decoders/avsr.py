@@ -13,7 +13,7 @@ from mmstream.core import Before, NodeBefore, Operator, Packet
 from mmstream.media import AudioChunk, FusedFeatures, Gap, Hypothesis, Mouth, Word
 from mmstream.nets import STEP_S
 
-CHARACTER_S = 0.06  # seconds of speech to a character: how long before its token a piece of a word began
+LEAD_S, CHARACTER_S = 0.11, 0.017  # how long before its token a piece began, with so much more for each character
 LONGEST = "x" * 16  # a piece as long as pieces get
 KEPT_STEPS = 50  # steps before a token that its word may have begun
 LEAST_SHARE = 0.1  # of video, in a word of the person on camera
@@ -169,7 +169,7 @@ class Avsr(Operator[AvsrState]):
 
     def _begins(self, piece: Piece, state: AvsrState) -> float:
         """The media second at which a piece begins: its token comes when it has been heard."""
-        return state.origin + (piece.step + 1) * STEP_S - self._late_s - CHARACTER_S * len(piece.text)
+        return state.origin + (piece.step + 1) * STEP_S - LEAD_S - CHARACTER_S * len(piece.text)
 
     def _too_long(self, state: AvsrState) -> bool:
         return state.words[-1].end - state.words[0].start >= self.longest_s
