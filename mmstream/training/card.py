@@ -35,7 +35,8 @@ def _lines(description: Mapping[str, Any], sources: Sequence[Source]) -> Iterato
         f"({description['precision']}, safetensors, sha256 `{description['sha256']}`)",
         f"- trained for {description['steps']:,} steps; the weights are the average over steps",
         f"- fusion of sound and lips: {net['fusion'].replace('_', ' ')}; "
-        f"output: characters by {'CTC and an RNN transducer' if net['transducer'] else 'CTC'}",
+        f"output: characters{' and pieces of words' if net.get('pieces') else ''} by "
+        f"{'CTC and an RNN transducer' if net['transducer'] else 'CTC'}",
         "",
         "## Look-ahead",
         "",
