@@ -38,7 +38,10 @@ class Checkpoint:
     @property
     def net_config(self) -> NetConfig:
         """How the net is shaped."""
-        return NetConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in self.cfg.items()})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in self.cfg.items()
+        }
+        return NetConfig(**fields)
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
