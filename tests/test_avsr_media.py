@@ -18,7 +18,7 @@ BLACK = "drawbox=color=black:t=fill"
 VARIANTS: dict[str, tuple[object, ...]] = {  # name -> options of ffmpeg between the clip and the output
     "clean": (),
     "black": ("-vf", BLACK),
-    "frozen": ("-vf", "loop=loop=74:size=1:start=0,setpts=N/25/TB"),
+    "frozen": ("-vf", "loop=loop=74:size=1:start=0,setpts=N/25/TB", "-frames:v", 75),
     "leaves": ("-vf", f"{BLACK}:enable='between(t,0.9,3)'"),
     "returns": ("-vf", f"{BLACK}:enable='between(t,0.4,1.2)'"),
     "profile": ("-vf", "rotate=PI/2"),
