@@ -79,12 +79,15 @@ def test_every_help_has_an_example(command):
 # The file that ships.
 
 
-def test_the_default_pipeline_is_a_graph_from_microphone_to_terminal():
+def test_the_default_pipeline_is_a_graph_from_microphone_and_camera_to_terminal():
     graph = load(default_path(), environment={})
-    chain = ["source", "resample", "speech", "decode", "commit", "terminal"]
-    assert [edge.name for edge in graph.edges] == [f"{a}->{b}" for a, b in itertools.pairwise(chain)]
-    assert graph.edges[0].overflow == "drop_oldest"
-    assert graph.workers["driver"].nodes == ("source", "terminal")
+    heard = ["source", "resample", "speech", "on_camera", "decode", "commit", "terminal"]
+    seen = ["camera", "faces", "mouth", "on_camera"]
+    expected = {f"{a}->{b}" for chain in (heard, seen) for a, b in itertools.pairwise(chain)}
+    assert {edge.name for edge in graph.edges} == expected | {"resample->faces"}
+    assert graph.inputs("resample")[0].overflow == "drop_oldest"
+    assert graph.nodes["camera"].optional
+    assert graph.workers["driver"].nodes == ("source", "camera", "terminal")
     assert graph.nodes["source"].arguments["device"] is None
     assert load(default_path(), environment={"MMSTREAM_DEVICE": "3"}).nodes["source"].arguments["device"] == 3
 
