@@ -341,7 +341,7 @@ def test_a_part_beyond_the_end_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"streams": "sound"}, "streams must be one of audio, video, both, not 'sound'"),
+        ({"streams": "sound"}, "streams must be one of audio, video, both, any, not 'sound'"),
         ({"pace": "slow"}, "pace must be realtime or fast, not 'slow'"),
         ({"start_s": -1.0}, "start_s must be at least 0, not -1"),
         ({"start_s": 2.0, "end_s": 2.0}, r"end_s must be more than start_s \(2\), not 2"),
