@@ -105,15 +105,25 @@ def test_no_file(tmp_path):
     assert problems(tmp_path / "c.yaml") == ["c.yaml: there is no such file"]
 
 
-@pytest.mark.parametrize("name", ["avsr.yaml", "avsr-tiny.yaml"])
+@pytest.mark.parametrize("name", ["avsr-begin.yaml", "avsr.yaml", "avsr-tiny.yaml"])
 def test_the_configs_that_ship_are_right(name, tmp_path):
     """With any folder of data that is laid out as theirs."""
-    for manifest in ("grid/train", "grid/dev_seen", "grid/dev_unseen", "speech/en/train", "speech/en/dev"):
+    for manifest in (
+        "grid/train",
+        "grid/dev_seen",
+        "grid/dev_unseen",
+        "speech/en/train",
+        "speech/en/dev",
+        "spoken/manifest",
+    ):
         path = tmp_path / f"{manifest}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
     (tmp_path / "noise").mkdir()
-    config = read_config(CONFIGS / name, {"MMSTREAM_DATA": str(tmp_path)})
+    (tmp_path / "last.pt").touch()
+    places = {"MMSTREAM_SPOKEN": "spoken", "MMSTREAM_BEGIN": "last.pt"}
+    variables = {"MMSTREAM_DATA": str(tmp_path), **{one: str(tmp_path / place) for one, place in places.items()}}
+    config = read_config(CONFIGS / name, variables)
     grid = next(one for one in sources_of(config) if one.name == "grid")
     assert grid.licence == "CC BY 4.0"
     assert "command" in grid.closed_grammar
