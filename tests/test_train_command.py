@@ -154,7 +154,7 @@ def test_a_checkpoint_of_another_net(config):
     )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_tiny_config_learns_a_dozen_clips_although_it_is_killed(tmp_path):
     """About a minute and a half on two free cores."""
     require_data("grid/train.jsonl")
