@@ -161,11 +161,11 @@ def test_the_tiny_config_learns_a_dozen_clips_although_it_is_killed(tmp_path):
     config, run = CONFIGS / "avsr-tiny.yaml", tmp_path / "run"
     command = ["train", config, "--run", run, "--cache", tmp_path / "cache"]
     with Running(*command) as running:
-        running.wait_for("step 50: ", 240)
+        running.wait_for("step 50: ", 400)
         running.send(signal.SIGKILL)
         running.end()
     with Running(*command) as running:
-        done = running.end(300)
+        done = running.end(450)
     assert done.code == 0, done.err
     assert "going on after step" in done.err
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
