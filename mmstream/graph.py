@@ -52,6 +52,15 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """When a worker on Ray gets more replicas than ``replicas``, and when it gives them back."""
+
+    most: int  # replicas
+    sessions: int | None = None  # per replica: more of them call for another replica
+    queue_s: float | None = None  # a packet that has waited for longer calls for another replica
+
+
+@dataclass(frozen=True)
 class WorkerSpec:
     """Nodes that share a thread (local) or an actor (Ray)."""
 
@@ -61,6 +70,28 @@ class WorkerSpec:
     resources: Mapping[str, float] = field(default_factory=dict)  # Ray's names: CPU, GPU, memory, custom ones
     replicas: int = 1
     batch: Batch | None = None
+    standby: int = 0  # further replicas that are loaded and wait for one to be lost
+    scale: Scale | None = None
+    limit: int | None = None  # sessions that a replica takes; None: any number
+    near: str | None = None  # the worker on whose machine its replicas are to be
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a session outlives a lost worker on Ray: snapshots of its states, and a replay of what came since."""
+
+    snapshot_s: float = 2.0  # wall-clock seconds between two snapshots of a session
+    replay_s: float = 60.0  # media seconds that a live source keeps at most for a replay
+    deadline_s: float = 10.0  # a worker that has not answered for so long is lost
+    hung_s: float = 60.0  # an operator that has not returned for so long is hung, and its worker lost
+
+
+@dataclass(frozen=True)
+class SessionLimits:
+    """Which sessions are let in, and for how long."""
+
+    most: int | None = None  # open at a time; None: any number
+    idle_s: float | None = None  # one whose sources have given nothing for so long is ended; None: never
 
 
 @dataclass(frozen=True)
@@ -71,6 +102,9 @@ class Graph:
     nodes: Mapping[str, Node]
     edges: tuple[Edge, ...]
     workers: Mapping[str, WorkerSpec]
+    recovery: Recovery = Recovery()
+    sessions: SessionLimits = SessionLimits()
+    max_lag_s: float | None = 5.0  # live: media that is later than this is given up, with a gap; None: never
 
     @property
     def live(self) -> bool:
