@@ -91,11 +91,20 @@ class Watermark:
     """Control payload: nothing that starts before the packet's ``start`` will still come on this edge."""
 
 
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Control payload: what came before it on this edge is in the session's snapshot ``number``, the rest is not."""
+
+    number: int
+
+
 class Operator(ABC, Generic[State]):
     """A node that turns packets into packets. Built once per worker, called by one thread, serves many sessions.
 
     Whatever belongs to one session lives in ``State``, which should be a picklable dataclass; ``self`` holds
-    configuration and models only. Raise on a fault: the runtime adds node, session and media time.
+    configuration and models only. What comes out depends on the state and the packets alone: then a session goes on
+    in another process, from a copy of its state, as if nothing had happened. Raise on a fault: the runtime adds node,
+    session and media time.
     """
 
     accepts: ClassVar[tuple[type, ...]]
@@ -144,7 +153,10 @@ class BatchOperator(Operator[State]):
 
     @abstractmethod
     def process_batch(self, packets: Sequence[Packet[Any]], states: Sequence[State]) -> Iterable[Iterable[Packet[Any]]]:
-        """One iterable of packets for each packet given, in the same order."""
+        """One iterable of packets for each packet given, in the same order.
+
+        Where it raises it leaves the states as they were: each packet is then tried alone, to find the one at fault.
+        """
 
     def process(self, packet: Packet[Any], state: State) -> Iterable[Packet[Any]]:
         return next(iter(self.process_batch([packet], [state])))
@@ -159,6 +171,10 @@ class Sink(Operator[State]):
     emits: ClassVar[tuple[type, ...]] = ()
     runs_on: ClassVar[Place] = "driver"
 
+    def ready(self, state: State) -> bool:
+        """Whether it can take a packet now. While it cannot, its session waits, and no other; ask again soon."""
+        return True
+
 
 class Source(ABC):
     """A node that packets come from. Built once per session; ``packets`` runs in a thread of its own.
@@ -171,6 +187,7 @@ class Source(ABC):
     runs_on: ClassVar[Place] = "worker"
     clock: Clock = SYSTEM_CLOCK  # set by the worker
     missing: frozenset[type] = frozenset()  # payloads of ``emits`` that will not come: known with the first packet
+    repeats: bool = False  # built again, it gives the same packets again at once: nothing is kept for a replay
 
     def __init__(self) -> None:
         self.stopping = threading.Event()

@@ -1,17 +1,11 @@
-"""The queues in front of a worker: one bounded lane per edge and session, merged by media time, served in turn.
+"""The queues in front of a worker: one bounded lane per edge and session, joined for each node, served in turn.
 
-A node with several inputs gets their packets in one order of media time, whatever order they arrived in. A packet
-waits until every other input has said that nothing earlier will still come (its watermark), so file runs repeat
-exactly. Waiting is bounded: by the node's ``max_skew_s``; on edges that drop, by the lane's capacity; and on edges that
-block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source.
-
-A lane between two nodes of the worker is filled by the thread that empties it, so nobody can wait there. Instead,
-a node is not served while a lane that it fills is full.
+The thread that empties the lanes never waits for one session's sake. A node is not served for a session while a lane
+that its packets come to is full, here or in another worker, nor while a sink that they reach is not ready.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -19,118 +13,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mmstream.core import End, Packet, Watermark
-from mmstream.graph import Edge, Node
-from mmstream.lane import Lane, LaneReport
-from mmstream.media import Gap
+from mmstream.core import Packet
+from mmstream.graph import Edge
+from mmstream.join import Inlet, Join
+from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless
 
-log = logging.getLogger(__name__)
-
-STALL_S = 2.0  # wall-clock seconds for which a full lane that blocks waits for a silent one
-_EVER = float("inf")
-
-
-class _Join:
-    """The lanes of one node and session, merged by media time."""
-
-    def __init__(self, inlet: Inlet, session: str) -> None:
-        node = inlet.node
-        self.node = node.name
-        self.session = session
-        self.lanes = {edge.name: Lane(edge, session) for edge in inlet.inputs}
-        self.fills = inlet.fills
-        self._max_skew_s = node.max_skew_s if node.max_skew_s is not None and inlet.bounded else _EVER
-        self._ended = False
-        self.stalled_at: float | None = None  # monotonic seconds since which a full lane waits for a silent one
-        self._stall_told = False  # the user has been warned of this wait
-        self._stalled_behind = -_EVER  # how far the silent lane was when the waiting began, media seconds
-        self._first = _EVER  # where the first packet that had to wait begins, media seconds
-        self._told = -_EVER  # the watermark last handed out
-
-    def take(self) -> Packet[Any] | None:
-        """The next packet in media order, a ``Watermark`` or the one ``End``; None when it has to wait."""
-        while not self._ended:
-            lane = self._earliest()
-            if lane is None:
-                return None
-            packet = lane.take()
-            reached = min(other.watermark for other in self.lanes.values())
-            if isinstance(packet.data, End) and reached == _EVER:
-                self._ended = True
-                return packet
-            if not isinstance(packet.data, (End, Watermark)):
-                return packet
-            if reached > self._told:
-                self._told = reached
-                return packet.derive(Watermark(), start=reached, end=reached)
-        return None
-
-    def _earliest(self) -> Lane | None:
-        """The lane whose head goes next, or None while a head must wait for a silent lane."""
-        filled = [lane for lane in self.lanes.values() if lane.head is not None]
-        if not filled:
-            return None
-        control = [lane for lane in filled if lane.head is not None and isinstance(lane.head.data, (End, Watermark))]
-        if control:
-            return control[0]
-        best = min(filled, key=_start)
-        silent = [lane for lane in self.lanes.values() if lane.head is None]
-        if all(self._goes_before(best, lane) for lane in silent):
-            self.stalled_at = None
-            return best
-        self._first = min(self._first, _start(best))
-        heard = min(lane.watermark for lane in silent)
-        if best.newest - (self._first if heard == -_EVER else heard) > self._max_skew_s:
-            return best
-        full = [lane for lane in filled if lane.room == 0]
-        return best if full and self._waited_enough(full, silent) else None
-
-    def _goes_before(self, best: Lane, silent: Lane) -> bool:
-        """Whether nothing that ``silent`` may still bring belongs before the head of ``best``.
-
-        At the same start the lane of the earlier edge goes first, whichever came first.
-        """
-        order = list(self.lanes.values())
-        if order.index(silent) < order.index(best):
-            return silent.watermark > _start(best)
-        return silent.watermark >= _start(best)
-
-    def _waited_enough(self, full: list[Lane], silent: list[Lane]) -> bool:
-        """Whether full lanes have waited long enough for silent ones; live lanes, which lose media, never wait.
-
-        Once they have, what follows goes on at once, until the silent ones are heard again.
-        """
-        if any(lane.edge.overflow != "block" for lane in full):
-            return True
-        now = time.monotonic()
-        heard = min(lane.watermark for lane in silent)
-        if self.stalled_at is None or heard > self._stalled_behind:
-            self.stalled_at, self._stalled_behind, self._stall_told = now, heard, False
-        if now - self.stalled_at < STALL_S:
-            return False
-        if not self._stall_told:
-            self._stall_told = True
-            log.warning(
-                "session %s: %s is full and waits for %s; going on. A larger capacity would keep them in step",
-                self.session,
-                full[0].edge.name,
-                silent[0].edge.name,
-            )
-        return True
-
-
-def _start(lane: Lane) -> float:
-    return lane.head.start if lane.head is not None else _EVER
-
-
-@dataclass(frozen=True, slots=True)
-class Inlet:
-    """A node with lanes of its own in an inbox."""
-
-    node: Node
-    inputs: tuple[Edge, ...]
-    fills: tuple[str, ...] = ()  # lanes of the same inbox that its packets come to
-    bounded: bool = True  # whether the node's ``max_skew_s`` holds
+STALL_POLL_S = 0.25  # wall-clock seconds between two looks at a lane that waits for another
+READY_POLL_S = 0.02  # wall-clock seconds between two looks at a sink that was not ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,37 +31,63 @@ class Item:
     reached: float
 
 
-class Inbox:
-    """All lanes into one worker. Thread-safe: many threads put, one takes; sessions are served in turn."""
+HasRoom = Callable[[Edge, str], bool]  # whether another worker's lane of a session takes a packet now; never waits
+IsReady = Callable[[str, str], bool]  # whether a sink takes a packet of a session now; never waits
 
-    def __init__(self, inlets: Iterable[Inlet]) -> None:
+
+class Inbox:
+    """All lanes into one worker. Thread-safe: many threads put, one takes; sessions are served in turn.
+
+    ``on_room`` is called, without any lock, after a packet has been taken: a worker before this one may wait for that.
+    """
+
+    def __init__(
+        self,
+        inlets: Iterable[Inlet],
+        has_room: HasRoom = lambda edge, session: True,
+        is_ready: IsReady = lambda sink, session: True,
+    ) -> None:
         self._inlets = tuple(inlets)
+        self._has_room = has_room
+        self._is_ready = is_ready
+        self.on_room: Callable[[], None] = lambda: None
+        self._held = False  # a session was passed over because there was no room for what it would give
+        self._unready = False  # or because a sink was not ready
+        self._epochs: dict[str, int] = {}
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._freed = threading.Condition(self._lock)
-        self._joins: dict[tuple[str, str], _Join] = {}  # by (session, node)
-        self._lanes: dict[tuple[str, str], tuple[Lane, _Join]] = {}  # by (session, edge)
-        self._turn: dict[_Join, None] = {}  # joins that may have a packet ready, in order of service
-        self._stalled: set[_Join] = set()  # joins to look at again after STALL_S, whatever arrives
+        self._joins: dict[tuple[str, str], Join] = {}  # by (session, node)
+        self._lanes: dict[tuple[str, str], tuple[Lane, Join]] = {}  # by (session, edge)
+        self._turn: dict[Join, None] = {}  # joins that may have a packet ready, in order of service
+        self._stalled: set[Join] = set()  # joins to look at again in a while, whatever arrives
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
 
-    def open(self, session: str) -> None:
-        """Make the lanes of a session."""
+    def open(self, session: str, epoch: int = 0) -> None:
+        """Make the lanes of a session. Those of an earlier epoch are gone, with what is on them."""
         with self._lock:
+            self._forget(session)
+            self._epochs[session] = epoch
             for inlet in self._inlets:
-                join = _Join(inlet, session)
+                join = Join(inlet, session)
                 self._joins[session, join.node] = join
                 for name, lane in join.lanes.items():
                     self._lanes[session, name] = (lane, join)
+            self._freed.notify_all()
 
-    def put(self, edge: str, packet: Packet[Any]) -> bool:
-        """Queue ``packet``, waiting for room where the edge blocks. False when the session is not open here."""
+    def put(self, edge: str, packet: Packet[Any], epoch: int = 0, *, wait: bool = False) -> bool:
+        """Queue ``packet``, waiting for room where the edge blocks, or for ``wait`` on any edge.
+
+        False when the session is not open here, in this epoch.
+        """
         with self._lock:
             found = self._lanes.get((packet.session, edge))
+            if self._epochs.get(packet.session) != epoch:
+                return False
             while found is not None and not self._closed:
                 lane, join = found
-                if lane.accepts_more or isinstance(packet.data, (End, Watermark, Gap)):
+                if is_weightless(packet) or lane.room > 0 or (lane.accepts_more and not wait):
                     self._append(lane, join, packet)
                     return True
                 self._wait_for_room(lane, join)
@@ -180,46 +95,56 @@ class Inbox:
                     return False
             return False
 
-    def _wait_for_room(self, lane: Lane, join: _Join) -> None:
+    def _wait_for_room(self, lane: Lane, join: Join) -> None:
         """Wait until a sender may go on, or the session or the inbox is gone: the caller looks which."""
         key = (lane.session, lane.edge.name)
-        self._freed.wait_for(lambda: _is_roomy(lane, join) or self._closed or self._lanes.get(key) != (lane, join))
+        self._freed.wait_for(
+            lambda: (lane.room > 0 and _is_roomy(lane, join)) or self._closed or self._lanes.get(key) != (lane, join)
+        )
 
-    def push(self, edge: str, packet: Packet[Any]) -> None:
-        """Queue ``packet`` from the taking thread, which cannot wait for itself: a burst may exceed the capacity."""
+    def push(self, edge: str, packet: Packet[Any], epoch: int = 0) -> None:
+        """Queue ``packet`` from a worker's thread, which cannot wait: what one packet gives may exceed the capacity."""
         with self._lock:
             found = self._lanes.get((packet.session, edge))
-            if found is not None:
+            if found is not None and self._epochs.get(packet.session) == epoch:
                 self._append(*found, packet)
 
-    def _append(self, lane: Lane, join: _Join, packet: Packet[Any]) -> None:
+    def accepts(self, edge: str, session: str) -> bool:
+        """Whether a lane takes a packet now, for a worker that would give one; without a lock, so a moment old."""
+        found = self._lanes.get((session, edge))
+        return found is None or found[0].accepts_more
+
+    def _append(self, lane: Lane, join: Join, packet: Packet[Any]) -> None:
         lane.put(packet)
         self._turn.setdefault(join)
         self._filled.notify()
 
-    def room(self, edge: str, session: str) -> int | None:
-        """Free places of one lane, for a sender elsewhere; None when the session is not open here."""
+    def room(self, edge: str, session: str, epoch: int = 0) -> int | None:
+        """Free places of one lane, for a sender elsewhere; None when the session is not open here, in this epoch."""
         with self._lock:
             found = self._lanes.get((session, edge))
-            if found is None or self._closed:
+            if found is None or self._closed or self._epochs.get(session) != epoch:
                 return None
             lane = found[0]
             return lane.edge.capacity if lane.edge.overflow != "block" else lane.room
 
-    def rooms(self, lanes: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
-        """``room`` of each (edge, session) lane."""
-        return {(edge, session): self.room(edge, session) for edge, session in lanes}
+    def rooms(self, lanes: Iterable[LaneKey]) -> dict[LaneKey, int | None]:
+        """``room`` of each lane."""
+        return {(edge, session, epoch): self.room(edge, session, epoch) for edge, session, epoch in lanes}
 
     def wait_for_room(
-        self, lanes: Collection[tuple[str, str]], timeout_s: float, obsolete: Callable[[], bool] = lambda: False
+        self, lanes: Collection[LaneKey], timeout_s: float, obsolete: Callable[[], bool] = lambda: False
     ) -> None:
-        """Return once any of the (edge, session) lanes has room enough or is gone, or after ``timeout_s``.
+        """Return once any of the lanes has room enough or is gone, or after ``timeout_s``.
 
         A later call makes those before it look whether they have become ``obsolete``.
         """
 
         def has_room() -> bool:
-            found = [self._lanes.get((session, edge)) for edge, session in lanes]
+            found = [
+                self._lanes.get((session, edge)) if self._epochs.get(session) == epoch else None
+                for edge, session, epoch in lanes
+            ]
             return self._closed or obsolete() or any(entry is None or _is_roomy(*entry) for entry in found)
 
         with self._lock:
@@ -232,6 +157,13 @@ class Inbox:
             self._calls.append(action)
             self._filled.notify()
 
+    def nudge(self) -> None:
+        """There may be room again in another worker's lane."""
+        if self._held:
+            with self._lock:
+                self._held = False
+                self._filled.notify()
+
     def take(self) -> Item | Callable[[], None] | None:
         """The next packet or call, waiting for one; None once the inbox is closed and empty of calls."""
         with self._lock:
@@ -243,8 +175,12 @@ class Inbox:
                 self._look_again()
                 item = self._next(lambda join: True)
                 if item is not None:
-                    return item
-                self._filled.wait(STALL_S if self._stalled else None)
+                    break
+                self._filled.wait(
+                    READY_POLL_S if self._unready else STALL_POLL_S if self._stalled or self._held else None
+                )
+        self.on_room()
+        return item
 
     def take_more(self, node: str, sessions: Collection[str], deadline: float | None) -> Item | None:
         """A further packet for ``node`` from a session not in ``sessions``; waits until ``deadline`` (monotonic).
@@ -256,18 +192,22 @@ class Inbox:
                 item = self._next(lambda join: join.node == node and join.session not in sessions)
                 wait_s = 0.0 if deadline is None else deadline - time.monotonic()
                 if item is not None or wait_s <= 0 or self._closed:
-                    return item
+                    break
                 self._filled.wait(wait_s)
-            return None
+            else:
+                return None
+        self.on_room()
+        return item
 
     def take_for(self, node: str, session: str) -> Item | None:
         """The next packet of one node and session, without waiting."""
         with self._lock:
             return self._next(lambda join: join.node == node and join.session == session)
 
-    def _next(self, wanted: Callable[[_Join], bool]) -> Item | None:
+    def _next(self, wanted: Callable[[Join], bool]) -> Item | None:
+        self._unready = False
         for join in [join for join in self._turn if wanted(join)]:
-            if any(not self._lanes[join.session, edge][0].accepts_more for edge in join.fills):
+            if not self._may_go(join):
                 continue
             del self._turn[join]
             packet = join.take()
@@ -281,27 +221,46 @@ class Inbox:
             return Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()))
         return None
 
+    def _may_go(self, join: Join) -> bool:
+        """Whether there is room for what the node would give."""
+        inlet, session = join.inlet, join.session
+        if any(not self._lanes[session, edge][0].accepts_more for edge in inlet.fills):
+            return False
+        if not all(self._has_room(edge, session) for edge in inlet.leaves):
+            self._held = True  # and then look again, so that no nudge is missed
+            if not all(self._has_room(edge, session) for edge in inlet.leaves):
+                return False
+        if not all(self._is_ready(sink, session) for sink in inlet.sinks):
+            self._unready = True
+            return False
+        return True
+
     def _look_again(self) -> None:
         """Give joins a turn whose full lane has waited long enough, however busy other sessions are."""
         now = time.monotonic()
         for join in tuple(self._stalled):
-            if join.stalled_at is None or now - join.stalled_at >= STALL_S:
+            if join.has_waited(now):
                 self._stalled.discard(join)
                 self._turn.setdefault(join)
 
     def close_session(self, session: str) -> tuple[LaneReport, ...]:
         """Forget a session's lanes and release whoever waits to put into them."""
         with self._lock:
-            reports = []
-            for key in [key for key in self._joins if key[0] == session]:
-                join = self._joins.pop(key)
-                self._turn.pop(join, None)
-                self._stalled.discard(join)
-                for name, lane in join.lanes.items():
-                    del self._lanes[session, name]
-                    reports.append(lane.report)
+            reports = self._forget(session)
+            self._epochs.pop(session, None)
             self._freed.notify_all()
-            return tuple(reports)
+            return reports
+
+    def _forget(self, session: str) -> tuple[LaneReport, ...]:
+        reports = []
+        for key in [(session, inlet.node.name) for inlet in self._inlets if (session, inlet.node.name) in self._joins]:
+            join = self._joins.pop(key)
+            self._turn.pop(join, None)
+            self._stalled.discard(join)
+            for name, lane in join.lanes.items():
+                del self._lanes[session, name]
+                reports.append(lane.report)
+        return tuple(reports)
 
     def close(self) -> None:
         """Release everybody who waits; ``take`` gives None."""
@@ -311,7 +270,7 @@ class Inbox:
             self._freed.notify_all()
 
 
-def _is_roomy(lane: Lane, join: _Join) -> bool:
+def _is_roomy(lane: Lane, join: Join) -> bool:
     """Whether it is worth waking a sender: half a lane at a time, so that it works in runs.
 
     A join takes one packet of a full lane when another has stalled it; its sender must hear of every place.

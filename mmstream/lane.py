@@ -6,11 +6,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from mmstream.core import End, Packet, Watermark
+from mmstream.core import Barrier, End, Packet, Watermark
 from mmstream.graph import Edge
 from mmstream.media import Gap
 
 _EVER = float("inf")
+
+LaneKey = tuple[str, str, int]  # edge name, session, epoch of the session
+
+
+def is_weightless(packet: Packet[Any]) -> bool:
+    """Whether a packet takes no room, so that it never waits for any and is never lost."""
+    return isinstance(packet.data, (End, Watermark, Barrier, Gap))
 
 
 def promise(packet: Packet[Any], edge: Edge) -> float:
@@ -21,6 +28,8 @@ def promise(packet: Packet[Any], edge: Edge) -> float:
     """
     if isinstance(packet.data, End):
         return _EVER
+    if isinstance(packet.data, Barrier):
+        return -_EVER
     alone = len({getattr(kind, "medium", None) for kind in edge.carries}) == 1
     return packet.end if alone and getattr(packet.data, "contiguous", False) else packet.start
 
@@ -39,7 +48,7 @@ class LaneReport:
 class Lane:
     """The bounded first-in first-out queue of one edge and session. Not thread-safe: its owner locks.
 
-    What a drop policy loses comes out as one ``Gap`` at the place of the loss. ``End``, ``Watermark`` and gaps take
+    What a drop policy loses comes out as one ``Gap`` at the place of the loss. Control packets and gaps take
     no room, so they never wait and are never lost; of watermarks in a row only the last is kept. On an edge that
     blocks, the sender looks at ``accepts_more`` first: ``put`` itself never loses anything there.
     """
@@ -83,7 +92,7 @@ class Lane:
     def put(self, packet: Packet[Any]) -> None:
         """Append; on a full lane the overflow policy decides what is lost."""
         self.newest = max(self.newest, packet.end)
-        if isinstance(packet.data, (End, Watermark, Gap)):
+        if is_weightless(packet):
             if isinstance(packet.data, Watermark) and self._queue and isinstance(self._queue[-1].data, Watermark):
                 self._queue.pop()
             self._queue.append(packet)
@@ -100,7 +109,7 @@ class Lane:
     def take(self) -> Packet[Any]:
         """Remove the head; the watermark moves with it."""
         packet = self._queue.popleft()
-        if not isinstance(packet.data, (End, Watermark, Gap)):
+        if not is_weightless(packet):
             self._waiting -= 1
         self.watermark = max(self.watermark, promise(packet, self.edge))
         return packet
@@ -108,7 +117,7 @@ class Lane:
     def _take_oldest(self) -> tuple[Packet[Any], int]:
         """Remove the first packet that counts, behind what takes no room; and say where it was."""
         for index, packet in enumerate(self._queue):
-            if not isinstance(packet.data, (End, Watermark, Gap)):
+            if not is_weightless(packet):
                 del self._queue[index]
                 self._waiting -= 1
                 return packet, index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmstream.core import BatchOperator
+from mmstream.core import BatchOperator, Sink
 from mmstream.graph import Edge, Graph, WorkerSpec
 
 
@@ -13,7 +13,7 @@ class Layout:
 
     def __init__(self, graph: Graph, spec: WorkerSpec) -> None:
         self._graph = graph
-        self._spec = spec
+        self.spec = spec
         self.nodes = {name: graph.nodes[name] for name in graph.nodes if name in spec.nodes}
         self.outputs = {name: graph.outputs(name) for name in self.nodes}
         self.queued = {name for name in self.nodes if self._is_queued(name)}
@@ -27,12 +27,32 @@ class Layout:
             elif edge.target in self.nodes:
                 yield from self.fills(edge.target)
 
+    def inputs(self, name: str) -> tuple[Edge, ...]:
+        return self._graph.inputs(name)
+
+    def leaves(self, name: str) -> Iterator[Edge]:
+        """The edges on which packets of a node leave the worker, from itself or from nodes that it calls."""
+        for edge in self.outputs[name]:
+            if edge.target not in self.nodes:
+                yield edge
+            elif edge.target not in self.queued:
+                yield from self.leaves(edge.target)
+
+    def sinks(self, name: str) -> Iterator[str]:
+        """The sinks that may not be ready among a node and those that it calls, itself or through others."""
+        kind = self.nodes[name].kind
+        if issubclass(kind, Sink) and kind.ready is not Sink.ready:
+            yield name
+        for edge in self.outputs[name]:
+            if edge.target in self.nodes and edge.target not in self.queued:
+                yield from self.sinks(edge.target)
+
     def _is_queued(self, name: str) -> bool:
         """Whether a node has lanes, rather than being called by the one node before it."""
         inputs = self._graph.inputs(name)
         if not inputs:
             return False
-        shared = self._spec.batch is not None and issubclass(self.nodes[name].kind, BatchOperator)
+        shared = self.spec.batch is not None and issubclass(self.nodes[name].kind, BatchOperator)
         return shared or len(inputs) > 1 or self._comes_from_outside(inputs[0])
 
     def _comes_from_outside(self, edge: Edge) -> bool:

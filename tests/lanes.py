@@ -4,7 +4,8 @@ import numpy as np
 
 from mmstream.core import End, Operator, Packet, Watermark
 from mmstream.graph import Edge, Node
-from mmstream.inbox import Inbox, Inlet
+from mmstream.inbox import Inbox
+from mmstream.join import Inlet
 from mmstream.media import AudioChunk, Gap, VideoFrame
 
 

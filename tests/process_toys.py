@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from mmstream.core import Operator, Packet
-from mmstream.executors import ray_link
 from mmstream.media import AudioChunk, Features
 from tests.toys import Add, Lines, Sum, Write
 
@@ -87,9 +86,3 @@ class WriteLag(Write):
         return ()
 
 
-class Impatient(Add):
-    """Lets the links of its process wait for a peer for ``timeout_s`` only."""
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__()
-        ray_link.CALL_TIMEOUT_S = timeout_s

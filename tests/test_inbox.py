@@ -7,7 +7,8 @@ import time
 import pytest
 
 from mmstream.core import End
-from mmstream.inbox import Inbox, Inlet, Item
+from mmstream.inbox import Inbox, Item
+from mmstream.join import Inlet
 from tests.conftest import WAIT_S
 from tests.lanes import audio, control, edge, node, one_input, ready, shape, video
 
@@ -212,7 +213,7 @@ class Asking(threading.Thread):
     ended = Putting.ended
 
 
-LANE = ("ear->fuse", "s")
+LANE = ("ear->fuse", "s", 0)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_waiting_for_room_gives_up_in_time():
     one = one_input(capacity=1)
     one.put("ear->fuse", audio(0))
     assert Asking(one, [LANE], timeout_s=0.01).ended()
-    assert one.rooms([LANE, ("ear->fuse", "gone")]) == {LANE: 0, ("ear->fuse", "gone"): None}
+    assert one.rooms([LANE, ("ear->fuse", "gone", 0)]) == {LANE: 0, ("ear->fuse", "gone", 0): None}
 
 
 def test_a_later_question_about_room_ends_the_one_before():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmstream import inbox as inbox_module
+from mmstream import join as join_module
 from mmstream.core import End, Watermark
 from tests.conftest import WAIT_S
 from tests.lanes import audio, control, ready, shape, two_inputs, video
@@ -135,7 +136,7 @@ def test_live_lanes_do_not_wait_once_full():
 
 
 def test_a_full_lane_waits_for_a_silent_one_and_then_goes_on(monkeypatch, caplog):
-    monkeypatch.setattr(inbox_module, "STALL_S", 0.2)
+    monkeypatch.setattr(join_module, "STALL_S", 0.2)
     one = two_inputs(capacity=2)
     one.put("ear->fuse", audio(0))
     one.put("ear->fuse", audio(1))
@@ -154,7 +155,7 @@ def test_a_full_lane_waits_for_a_silent_one_and_then_goes_on(monkeypatch, caplog
 
 
 def test_an_input_that_is_heard_again_is_waited_for_again(monkeypatch, caplog):
-    monkeypatch.setattr(inbox_module, "STALL_S", 0.1)
+    monkeypatch.setattr(join_module, "STALL_S", 0.1)
     one = two_inputs(capacity=2)
     one.put("ear->fuse", audio(0))
     one.put("ear->fuse", audio(1))
@@ -169,22 +170,23 @@ def test_an_input_that_is_heard_again_is_waited_for_again(monkeypatch, caplog):
 
 def test_an_input_that_comes_on_slowly_is_waited_for(monkeypatch, caplog):
     now = [0.0]
-    monkeypatch.setattr(inbox_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for module in (inbox_module, join_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     one = two_inputs(capacity=2)
     one.put("ear->fuse", audio(10))
     one.put("ear->fuse", audio(11))
     for second in range(1, 10):
-        now[0] += inbox_module.STALL_S * 0.9
+        now[0] += join_module.STALL_S * 0.9
         one.put("eye->fuse", control(Watermark(), float(second)))
         assert ready(one) == []
     assert not caplog.records
-    now[0] += inbox_module.STALL_S
+    now[0] += join_module.STALL_S
     one.put("eye->fuse", control(Watermark(), 9.0))
     assert shape(ready(one)) == [("audio", 10)]
 
 
 def test_a_stalled_join_is_not_forgotten_while_others_are_busy(monkeypatch):
-    monkeypatch.setattr(inbox_module, "STALL_S", 0.1)
+    monkeypatch.setattr(join_module, "STALL_S", 0.1)
     one = two_inputs(capacity=2)
     one.open("busy")
     one.put("ear->fuse", audio(0))

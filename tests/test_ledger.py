@@ -8,7 +8,7 @@ from mmstream.core import MmstreamError
 from mmstream.executors.ledger import Ledger
 from mmstream.graph import WorkerSpec
 from mmstream.lane import LaneReport
-from mmstream.worker import Outcome
+from mmstream.outcome import Outcome
 from tests.conftest import WAIT_S
 
 

@@ -12,7 +12,8 @@ from mmstream.core import End, Operator, Packet, Watermark
 from mmstream.executors import outbox as outbox_module
 from mmstream.executors.outbox import Outbox
 from mmstream.graph import Edge, Node
-from mmstream.inbox import Inbox, Inlet
+from mmstream.inbox import Inbox
+from mmstream.join import Inlet
 from mmstream.media import AudioChunk, Gap
 from tests.conftest import WAIT_S
 
@@ -41,11 +42,11 @@ def outbox(*sessions):
 
 
 def starts(batch):
-    return [(packet.session, packet.start) for _, packet in batch]
+    return [(packet.session, packet.start) for *_, packet in batch]
 
 
 def key(session="s", name=NAMES[0]):
-    return (name, session)
+    return (name, session, 0)
 
 
 def test_a_new_lane_may_send_as_much_as_the_peer_holds():
@@ -77,7 +78,7 @@ def test_what_takes_no_room_needs_no_credit():
     one.put(edge(capacity=1), control(Gap("audio", "the device overflowed"), 1.0))
     one.put(edge(capacity=1), control(End(), 2.0))
     batch, question = one.take()
-    assert [type(packet.data) for _, packet in batch] == [AudioChunk, Watermark, Gap, End]
+    assert [type(packet.data) for *_, packet in batch] == [AudioChunk, Watermark, Gap, End]
     assert question is None
 
 
@@ -126,7 +127,7 @@ def test_a_lane_that_drops_never_waits():
     made = edge(capacity=2, overflow="drop_oldest")
     for second in range(5):
         one.put(made, audio(second))
-    assert [type(packet.data) for _, packet in one.take()[0]] == [Gap, AudioChunk, AudioChunk]
+    assert [type(packet.data) for *_, packet in one.take()[0]] == [Gap, AudioChunk, AudioChunk]
 
 
 def test_take_waits_for_something_to_send_and_can_be_woken():
@@ -189,7 +190,7 @@ def starve(one, session="s", name=NAMES[0]):
     """Use up a lane's credits and leave one packet waiting."""
     one.put(edge(name, capacity=1), audio(0, session))
     one.take()
-    one.grant({(name, session): 0})
+    one.grant({(name, session, 0): 0})
     one.put(edge(name, capacity=1), audio(1, session))
 
 
@@ -305,18 +306,18 @@ class Link(RuleBasedStateMachine):
         if self.batch is None and self.receipt is None:
             batch, question = self.outbox.take(0.0)
             self.batch = batch or None
-            for name, packet in batch:
+            for name, _, packet in batch:
                 self.sent[name, packet.session] += isinstance(packet.data, AudioChunk)
             self.questions += [question] if question else []
 
     @rule()
     def arrive(self):
         if self.batch is not None:
-            for name, packet in self.batch:
+            for name, _, packet in self.batch:
                 room = self.inbox.room(name, packet.session)
                 assert room > 0 or isinstance(packet.data, End), "what is sent always finds room"
                 self.inbox.put(name, packet)
-            self.receipt = self.inbox.rooms({(name, packet.session) for name, packet in self.batch})
+            self.receipt = self.inbox.rooms({(name, packet.session, 0) for name, _, packet in self.batch})
             self.batch = None
 
     @rule()

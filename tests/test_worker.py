@@ -8,9 +8,18 @@ import pytest
 from mmstream.core import MmstreamError
 from mmstream.graph import Edge
 from mmstream.media import AudioChunk, Gap, VideoFrame
-from mmstream.worker import OperatorError, Worker
+from mmstream.outcome import OperatorError
+from mmstream.worker import Worker
 from tests import toys
 from tests.toys import chain, graph, node, numbers
+
+
+class NoPorts:
+    def deliver(self, edge, packet, epoch, *, wait):
+        raise AssertionError("nothing leaves this worker")
+
+    def has_room(self, edge, session):
+        return True
 
 
 def test_a_chain_hands_each_packet_straight_through(run, diary, kept):
@@ -144,7 +153,7 @@ def test_a_fault_in_an_operator_ends_its_session_only(run, diary, kept, call):
 
 def test_a_fault_in_a_constructor_is_the_error_of_build():
     made = chain({}, node("spy", toys.Spy, fail_in="constructor"))
-    worker = Worker(made, made.workers["main"], lambda edge, packet: None, lambda outcome: None)
+    worker = Worker(made, made.workers["main"], NoPorts(), lambda outcome: None)
     with pytest.raises(OperatorError, match=r"node 'spy' \(tests.toys:Spy\).*ZeroDivisionError: a toy fault"):
         worker.build()
 

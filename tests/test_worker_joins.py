@@ -10,7 +10,7 @@ import pytest
 from mmstream.core import Watermark
 from mmstream.graph import Batch
 from mmstream.media import Gap
-from mmstream.worker import WATERMARK_STEP_S
+from mmstream.flow import WATERMARK_STEP_S
 from tests import toys
 from tests.conftest import WAIT_S
 from tests.toys import graph, node

@@ -20,7 +20,7 @@ from mmstream.executors import Executor, ExecutorName
 from mmstream.graph import Graph
 from mmstream.pipeline import check, read_text
 from mmstream.recipe import FILE_CHUNK_MS
-from mmstream.worker import Arguments
+from mmstream.record import Arguments
 from operators.decoders import Sphinx
 
 STAGES = "mmstream.benchmarks.metered"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmstream.chain import through
 from mmstream.core import MmstreamError, Packet
 from mmstream.evaluation.cells import simplest
 from mmstream.evaluation.conditions import (
@@ -19,14 +20,13 @@ from mmstream.evaluation.conditions import (
     Modality,
     Setup,
     Take,
-    through,
 )
 from mmstream.evaluation.splice import from_on, up_to
 from mmstream.evaluation.trial import read_lines, text_of, video_shares
 from mmstream.executors import Executor, make
 from mmstream.graph import Graph
 from mmstream.media import Mouth
-from mmstream.worker import Arguments
+from mmstream.record import Arguments
 from operators.audio.resample import Resample
 from operators.sources.replay import Record, ReplayAudio, ReplayMouths, ReplayVideo
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.executors.ledger import Result
 from mmstream.graph import Graph
-from mmstream.worker import Arguments
+from mmstream.record import Arguments
 
 ExecutorName = Literal["local", "ray"]
 

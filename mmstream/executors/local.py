@@ -9,7 +9,8 @@ from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import MmstreamError, Packet
 from mmstream.executors.ledger import Ledger, Replica, Result
 from mmstream.graph import Edge, Graph
-from mmstream.worker import Arguments, Worker
+from mmstream.record import Arguments
+from mmstream.worker import Worker
 
 JOIN_TIMEOUT_S = 5.0
 
@@ -22,11 +23,13 @@ class LocalExecutor:
         self._ledger = Ledger(graph.workers, self._give_up)
         self._home = {node: spec.name for spec in graph.workers.values() for node in spec.nodes}
         self._workers: dict[Replica, Worker] = {
-            (name, number): Worker(graph, spec, self._deliver, self._ledger.report, clock)
+            (name, number): Worker(graph, spec, self, self._ledger.report, clock)
             for name, spec in graph.workers.items()
             for number in range(spec.replicas)
         }
         self._threads: list[threading.Thread] = []
+        for worker in self._workers.values():
+            worker.inbox.on_room = self._room_somewhere
 
     def start(self) -> None:
         faults: list[MmstreamError] = []
@@ -95,7 +98,22 @@ class LocalExecutor:
         for worker in self._workers_of(session):
             worker.abort(session, error)
 
-    def _deliver(self, edge: Edge, packet: Packet[Any]) -> None:
+    # How workers reach each other.
+
+    def deliver(self, edge: Edge, packet: Packet[Any], epoch: int, *, wait: bool | None) -> None:
         replica = self._ledger.replica(packet.session, self._home[edge.target])
-        if replica is not None:
-            self._workers[replica].inbox.put(edge.name, packet)
+        if replica is None:
+            return
+        inbox = self._workers[replica].inbox
+        if wait is None:
+            inbox.push(edge.name, packet, epoch)
+        else:
+            inbox.put(edge.name, packet, epoch, wait=wait)
+
+    def has_room(self, edge: Edge, session: str) -> bool:
+        replica = self._ledger.replica(session, self._home[edge.target])
+        return replica is None or self._workers[replica].inbox.accepts(edge.name, session)
+
+    def _room_somewhere(self) -> None:
+        for worker in self._workers.values():
+            worker.inbox.nudge()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmstream.core import End, Packet, Watermark
+from mmstream.core import End, Packet
 from mmstream.graph import Edge
-from mmstream.lane import Lane
-from mmstream.media import Gap
+from mmstream.lane import Lane, LaneKey, is_weightless
 
 MAX_PACKETS = 256  # in one batch
 MAX_BYTES = 4_000_000  # in one batch, by the size of arrays; a single larger packet still goes, alone
 
-LaneKey = tuple[str, str]  # edge name, session
-Batch = list[tuple[str, Packet[Any]]]  # (edge name, packet), in order within each lane
+Batch = list[tuple[str, int, Packet[Any]]]  # (edge name, epoch of the session, packet), in order within each lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +29,50 @@ class Outbox:
     """Many threads put, one takes a batch at a time. Lanes appear with the first packet and leave with ``End``.
 
     A lane hands out no more packets than the peer has granted; a new lane starts with the whole capacity of its edge,
-    which is what the peer's empty lane holds.
+    which is what the peer's empty lane holds. ``on_room`` is called, without any lock, once packets have been taken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_room: Callable[[], None] = lambda: None) -> None:
+        self._on_room = on_room
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._lanes: dict[LaneKey, Lane] = {}
         self._credits: dict[LaneKey, int] = {}
         self._asked = Question(0, ())  # the last question that has not been answered
-        self._open: set[str] = set()  # sessions that may put
+        self._open: dict[str, int] = {}  # sessions that may put, and their epochs
         self._woken = False
         self._closed = False
 
-    def open(self, session: str) -> None:
-        """Expect packets of a session."""
+    def open(self, session: str, epoch: int = 0) -> None:
+        """Expect packets of a session. Those of an earlier epoch are gone."""
         with self._lock:
-            self._open.add(session)
+            for key in [key for key in self._lanes if key[1] == session and key[2] != epoch]:
+                self._forget(key)
+            self._open[session] = epoch
+            self._changed.notify_all()
 
-    def put(self, edge: Edge, packet: Packet[Any]) -> None:
-        """Queue, waiting for room where the edge blocks; nothing happens while the session is not open."""
-        key = (edge.name, packet.session)
+    def put(self, edge: Edge, packet: Packet[Any], epoch: int = 0, *, wait: bool | None = False) -> None:
+        """Queue; nothing happens while the session is not open in this epoch.
+
+        ``wait``: False waits for room where the edge blocks, True on any edge, None nowhere.
+        """
+        key = (edge.name, packet.session, epoch)
         with self._lock:
-            while packet.session in self._open and not self._closed:
+            while self._open.get(packet.session) == epoch and not self._closed:
                 lane = self._lanes.get(key)
                 if lane is None:
                     lane = self._lanes[key] = Lane(edge, packet.session)
                     self._credits.setdefault(key, edge.capacity)
-                if lane.accepts_more or isinstance(packet.data, (End, Watermark, Gap)):
+                if wait is None or is_weightless(packet) or lane.room > 0 or (lane.accepts_more and not wait):
                     lane.put(packet)
                     self._changed.notify_all()
                     return
                 self._changed.wait()
+
+    def accepts(self, edge: str, session: str) -> bool:
+        """Whether a lane takes a packet now; without a lock, so a moment old."""
+        lane = self._lanes.get((edge, session, self._open.get(session, 0)))
+        return lane is None or lane.accepts_more
 
     def gather(self, timeout_s: float) -> None:
         """Let packets gather for ``timeout_s``, so that one batch takes them all; less where a lane gets full."""
@@ -88,7 +98,9 @@ class Outbox:
             self._woken = False
             if batch:
                 self._changed.notify_all()
-            return batch, question
+        if batch:
+            self._on_room()
+        return batch, question
 
     def _gather(self) -> Batch:
         batch: Batch = []
@@ -96,12 +108,12 @@ class Outbox:
         for key in tuple(self._lanes):
             lane = self._lanes[key]
             while lane.head is not None and len(batch) < MAX_PACKETS:
-                counts = not isinstance(lane.head.data, (End, Watermark, Gap))
+                counts = not is_weightless(lane.head)
                 weight = _weight(lane.head)
                 if (counts and self._credits[key] <= 0) or (batch and size + weight > MAX_BYTES):
                     break
                 packet = lane.take()
-                batch.append((key[0], packet))
+                batch.append((key[0], key[2], packet))
                 size += weight
                 self._credits[key] -= counts
                 if isinstance(packet.data, End):
@@ -117,7 +129,7 @@ class Outbox:
 
         Not about lanes of ``batch``: its receipt will tell, and an answer from before it arrived would be wrong.
         """
-        sent = {(edge, packet.session) for edge, packet in batch}
+        sent = {(edge, packet.session, epoch) for edge, epoch, packet in batch}
         starving = tuple(
             key
             for key, lane in self._lanes.items()
@@ -158,7 +170,7 @@ class Outbox:
     def close_session(self, session: str, *, deliver: bool) -> None:
         """Take no more of a session and release whoever waits to put; ``deliver`` what is queued, or drop it."""
         with self._lock:
-            self._open.discard(session)
+            self._open.pop(session, None)
             for key in [key for key in self._lanes if key[1] == session and not deliver]:
                 self._forget(key)
             self._changed.notify_all()

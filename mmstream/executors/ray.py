@@ -1,100 +1,131 @@
 """One actor for each worker replica; capture devices and sinks stay in the user's process.
 
-Starts a Ray of its own, or joins the cluster that ``RAY_ADDRESS`` names.
+Starts a Ray of its own, or joins the cluster that ``RAY_ADDRESS`` names. A session whose worker is lost goes on in
+another one, from its last snapshot.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import pickle
 import threading
+import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import ray
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
-from mmstream.core import MmstreamError, Packet
+from mmstream.core import MmstreamError
+from mmstream.executors import cluster
+from mmstream.executors.departures import Departures
+from mmstream.executors.keeper import Keeper
 from mmstream.executors.ledger import Ledger, Replica, Result
-from mmstream.executors.outbox import Batch, LaneKey, Question
-from mmstream.executors.ray_host import CLOSE_TIMEOUT_S, Departures, Host, Parcel
+from mmstream.executors.outbox import Batch, Question
+from mmstream.executors.pool import Pool
+from mmstream.executors.ray_host import Parcel
 from mmstream.executors.ray_link import ROOM_POLL_S, LinkError, ask
-from mmstream.graph import Edge, Graph, WorkerSpec
-from mmstream.worker import Arguments, Outcome, Worker
+from mmstream.executors.rescue import Loss, Rescue
+from mmstream.executors.spread import Live, Move, Spreader
+from mmstream.graph import Graph
+from mmstream.lane import LaneKey
+from mmstream.outcome import Outcome
+from mmstream.record import Arguments
+from mmstream.recovery.book import Book, Snapshot
+from mmstream.recovery.saving import Part
+from mmstream.sessions import SessionRow, admit
+from mmstream.worker import Worker
 
 log = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 300.0  # placing an actor and loading its models
-PULL_S = 2.0  # how long an actor holds the driver's question before it answers that there is nothing
+PULL_S = 1.0  # how long an actor holds the driver's question before it answers that there is nothing
 
 
 class RayExecutor:
-    """Runs a graph in actors. Every call has a timeout; a worker that dies or hangs ends its sessions with an error."""
+    """Runs a graph in actors. Every call has a timeout; the sessions of a worker that dies or hangs go on elsewhere."""
 
     def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> None:
         self._graph = graph
+        self._clock = clock
         self._ledger = Ledger(graph.workers, self._give_up)
-        self._departures = Departures(graph, "driver")
-        self._driver: Worker | None = None
+        self._lives: dict[str, Live] = {}
         self._threads: list[threading.Thread] = []
-        self._actors: dict[Replica, Any] = {}
-        self._living: set[Replica] = set()  # actors that have answered and are not lost; Ray may not find the others
         self._asked: dict[Replica, int] = {}  # number of an actor's last question about room here
+        self._oldest_s: dict[Replica, float] = {}  # how long an actor's oldest packet has waited
+        self._books = threading.Lock()
         self._closing = False
         self._owns_ray = False
+        self._departures = Departures(graph, "driver", self._replica_lost, self._session_failed, self._room)
+        self._driver: Worker | None = None
         for spec in graph.workers.values():
+            for number in range(spec.replicas):
+                self._ledger.bury((spec.name, number))  # none is there yet
             if spec.place == "driver":
-                self._driver = Worker(graph, spec, self._deliver, self._driver_ended, clock)
+                self._driver = Worker(graph, spec, self._departures, self._driver_ended, clock, saved=self._saved)
+        self._pool = Pool(graph, self._ledger, self._actor_born)
+        self._spreader = Spreader(graph, self._driver, self._departures, self._pool, self._replica_lost)
+        self._rescue = Rescue(graph, self._ledger, self._pool, self._spreader, self._lives, self._fail, self._recovered)
+        self._keeper = Keeper(
+            graph,
+            self._ledger,
+            self._pool,
+            self._lives,
+            self._mark,
+            self.reached,
+            self._expire,
+            lambda replica: self._oldest_s.get(replica, 0.0),
+        )
 
     def start(self) -> None:
         try:
             if self._driver is not None:
                 self._driver.build()
-            self._join_cluster()
-            self._start_actors([spec for spec in self._graph.workers.values() if spec.place == "worker"])
+            self._owns_ray = cluster.join()
+            cluster.check_room(self._pool.specs.values())
+            self._pool.start()
         except MmstreamError:
             self.close()
             raise
-        self._departures.connect(self._actors, self._replica_lost, self._session_failed)
-        for replica in self._actors:
-            self._run(partial(self._pull, replica), f"pull-{replica[0]}-{replica[1]}")
         if self._driver is not None:
             self._run(self._driver.run, "driver")
-
-    def _start_actors(self, specs: list[WorkerSpec]) -> None:
-        _check_room(specs)
-        for spec in specs:
-            for number in range(spec.replicas):
-                self._actors[spec.name, number] = self._place(spec, number)
-        starting = {
-            replica: actor.start.remote({peer: self._actors[peer] for peer in self._peers_of(replica)})
-            for replica, actor in self._actors.items()
-        }
-        for replica, reference in starting.items():
-            fault = ask(reference, replica, START_TIMEOUT_S)
-            if fault is not None:
-                raise fault
-            self._living.add(replica)
+        for thread in (self._rescue.thread, self._keeper.thread):
+            self._threads.append(thread)
+            thread.start()
 
     def open(self, session: str, arguments: Arguments | None = None) -> None:
+        admit(session, len(self._lives), self._graph.sessions)
+        for worker in self._pool.specs:
+            self._pool.has_replica(worker)  # a lost one may be on its way back
         pins = self._ledger.pin(session)
-        self._departures.open(session, pins)
-        if self._driver is not None:
-            self._driver.open(session)
-        actors = {replica: self._actors[replica] for replica in pins.values() if replica in self._actors}
-        self._ask_all(session, {replica: actor.open.remote(session, pins) for replica, actor in actors.items()})
+        now = time.monotonic()
+        live = Live(session, arguments or {}, self._clock.now(), Book(self._graph, session), marked_at=now)
+        self._lives[session] = live
+        self._spreader.spread([Move(live, 0, pins)])
         fault = self._ledger.fault(session)
         if fault is not None:  # it may have come before every worker knew the session and could give it up
             self._give_up(session, fault)
-        given = arguments or {}
-        self._ask_all(session, {r: actor.start_session.remote(session, given) for r, actor in actors.items()})
-        if self._driver is not None:
-            self._driver.start(session, given)
 
     def wait(self, timeout_s: float | None = None) -> Result | None:
-        return self._ledger.wait(timeout_s)
+        result = self._ledger.wait(timeout_s)
+        if result is not None:
+            self._forget(result.session)
+        return result
+
+    def _forget(self, session: str) -> None:
+        """A session has ended everywhere: nothing is kept for a replay."""
+        live = self._lives.pop(session, None)
+        if self._driver is not None:
+            self._driver.forget(session)
+        for replica in live.sources if live is not None else ():
+            actor = self._pool.actor(replica)
+            if actor is not None:
+                actor.forget.remote(session)
 
     def stop(self, session: str) -> None:
+        live = self._lives.get(session)
+        if live is not None:
+            live.draining = True
         if self._driver is not None:
             self._driver.stop(session)
         for actor in self._actors_of(session):
@@ -106,164 +137,199 @@ class RayExecutor:
     def reached(self, session: str) -> float:
         return (self._driver.reached(session) if self._driver else None) or 0.0
 
+    def table(self) -> tuple[SessionRow, ...]:
+        rows = []
+        for live in tuple(self._lives.values()):
+            state = "recovering" if live.recovering else "draining" if live.draining else "running"
+            pins = {name: self._ledger.replica(live.name, name) for name in self._pool.specs}
+            rows.append(
+                SessionRow(
+                    live.name,
+                    state,  # type: ignore[arg-type]
+                    {name: replica[1] for name, replica in pins.items() if replica is not None},
+                    self.reached(live.name),
+                    self._driver.lag_s(live.name) if self._driver else 0.0,
+                    live.dropped,
+                    live.recoveries,
+                    live.replayed_s,
+                    live.since,
+                )
+            )
+        return tuple(rows)
+
+    def roll(self, worker: str) -> None:
+        """Move a worker's sessions to new replicas, one replica at a time, and end the old ones.
+
+        Raises:
+            MmstreamError: a new replica did not come; what has not been moved stays where it is.
+        """
+        for old in self._ledger.replicas(worker):
+            self._pool.add(worker)
+            self._ledger.bury(old)
+            self._rescue.put_back(self._ledger.sessions(old), time.monotonic())
+            self._pool.release(old)
+            self._departures.forget(old)
+
     def close(self) -> None:
         self._closing = True
+        self._keeper.close()
+        self._rescue.close()
         for session in self._ledger.sessions():
             self.abort(session)
         self._departures.close()
         if self._driver is not None:
             self._driver.close()
-        ending = [self._actors[replica].close.remote() for replica in tuple(self._living)]
-        if ending:
-            ray.wait(ending, num_returns=len(ending), timeout=CLOSE_TIMEOUT_S)
-        for actor in self._actors.values():
-            ray.kill(actor)
+        self._pool.close()
         for thread in self._threads:
-            thread.join(PULL_S)
+            thread.join(PULL_S + 1.0)
         self._ledger.end_all(MmstreamError("the executor was closed"))
         if self._owns_ray:
             ray.shutdown()
-
-    def _join_cluster(self) -> None:
-        if ray.is_initialized():
-            return
-        # Ray runs its workers at nice 15 unless told otherwise: on a busy machine words would wait for seconds.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        try:
-            if "RAY_ADDRESS" in os.environ:
-                ray.init(logging_level=logging.ERROR, log_to_driver=False)
-            else:  # left to itself it would look for the last cluster of this machine, and wait for one that is gone
-                ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RuntimeError) as error:
-            raise MmstreamError(f"cannot join or start Ray: {str(error).splitlines()[0]}") from error
-        self._owns_ray = True
-
-    def _place(self, spec: WorkerSpec, number: int) -> Any:
-        upstream = sum(replica != (spec.name, number) for replica in self._all_replicas()) + 1
-        asked = dict(spec.resources)
-        remote: Any = ray.remote  # its stubs know no concurrency groups
-        return remote(
-            num_cpus=asked.pop("CPU", 0),
-            num_gpus=asked.pop("GPU", 0),
-            memory=asked.pop("memory", None),
-            resources=asked or None,
-            max_restarts=0,
-            max_task_retries=0,
-            concurrency_groups={"link": 1, "control": 2, "pull": 1, "room": 2 * upstream},
-        )(Host).remote(self._graph, spec.name, number)
-
-    def _all_replicas(self) -> list[Replica]:
-        return [(spec.name, n) for spec in self._graph.workers.values() for n in range(spec.replicas)]
-
-    def _peers_of(self, replica: Replica) -> set[Replica]:
-        """The replicas that this one may send to."""
-        spec = self._graph.workers[replica[0]]
-        targets = {edge.target for node in spec.nodes for edge in self._graph.outputs(node)} - set(spec.nodes)
-        return {peer for peer in self._actors if set(self._graph.workers[peer[0]].nodes) & targets}
-
-    def _actors_of(self, session: str) -> list[Any]:
-        replicas = [self._ledger.replica(session, name) for name in self._graph.workers]
-        return [self._actors[replica] for replica in replicas if replica in self._actors]
 
     def _run(self, target: Any, name: str) -> None:
         thread = threading.Thread(target=target, name=f"mmstream-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _ask_all(self, session: str, references: dict[Replica, Any]) -> None:
-        for replica, reference in references.items():
-            try:
-                ask(reference, replica)
-            except LinkError as error:
-                self._replica_lost(replica, error)
+    def _room(self) -> None:
+        if self._driver is not None:
+            self._driver.inbox.nudge()
 
-    def _deliver(self, edge: Edge, packet: Packet[Any]) -> None:
-        self._departures.deliver(edge, packet)
+    def _actors_of(self, session: str) -> list[Any]:
+        replicas = [self._ledger.replica(session, name) for name in self._pool.specs]
+        actors = [self._pool.actor(replica) for replica in replicas if replica is not None]
+        return [actor for actor in actors if actor is not None]
 
-    def _driver_ended(self, outcome: Outcome) -> None:
-        self._departures.end(outcome.session, deliver=outcome.drained)
-        self._ledger.report(outcome)
+    # What comes from the actors.
 
-    def _pull(self, replica: Replica) -> None:
-        """Bring what an actor has for this process: packets for its sinks, and how sessions ended."""
-        actor = self._actors[replica]
+    def _actor_born(self, replica: Replica, actor: Any) -> None:
+        self._run(partial(self._pull, replica, actor), f"pull-{replica[0]}-{replica[1]}")
+
+    def _pull(self, replica: Replica, actor: Any) -> None:
+        """Bring what an actor has for this process: packets for its sinks, snapshots, and how sessions ended."""
+        recovery = self._graph.recovery
         granted: dict[LaneKey, int | None] = {}
-        while not self._closing:
+        while not self._closing and self._pool.actor(replica) is not None:
             try:
-                parcel: Parcel = ask(actor.pull.remote(granted, PULL_S), replica)
+                parcel: Parcel = ask(actor.pull.remote(granted, PULL_S), replica, PULL_S + recovery.deadline_s)
+                if parcel.working_s > recovery.hung_s:
+                    raise LinkError(f"worker {replica[0]!r} has been at one packet for {parcel.working_s:.0f} s")
             except LinkError as error:
-                self._replica_lost(replica, error)
+                if self._pool.actor(replica) is not None:
+                    self._replica_lost(replica, error)
                 return
-            granted = self._take_in(parcel.batch)
+            granted = self._take_in(pickle.loads(parcel.batch))
             if parcel.question is not None:
                 self._asked[replica] = parcel.question.number
-                answer = partial(self._answer, replica, parcel.question)
+                answer = partial(self._answer, replica, actor, parcel.question)
                 threading.Thread(target=answer, name="mmstream-answer", daemon=True).start()
+            for part in parcel.parts:
+                self._saved(part)
             for peer, fault in parcel.lost:
                 self._replica_lost(peer, fault)
             for outcome in parcel.outcomes:
-                self._ledger.report(outcome)
+                self._ended_in(outcome)
 
     def _take_in(self, batch: Batch) -> dict[LaneKey, int | None]:
         """Queue packets for this process, for which there is room, and give the room that is left."""
         if self._driver is None:
             return {}
-        for edge, packet in batch:
-            self._driver.inbox.put(edge, packet)
-        return self._driver.inbox.rooms({(edge, packet.session) for edge, packet in batch})
+        for edge, epoch, packet in batch:
+            self._driver.inbox.push(edge, packet, epoch)
+        return self._driver.inbox.rooms({(edge, packet.session, epoch) for edge, epoch, packet in batch})
 
-    def _answer(self, replica: Replica, question: Question) -> None:
+    def _answer(self, replica: Replica, actor: Any, question: Question) -> None:
         """Tell an actor once lanes that it asked about have room, unless it has asked again meanwhile."""
         if self._driver is None:
             return
         inbox = self._driver.inbox
         inbox.wait_for_room(question.lanes, ROOM_POLL_S, lambda: self._asked[replica] > question.number)
         if not self._closing:
-            self._actors[replica].answer.remote(question, inbox.rooms(question.lanes))
+            actor.answer.remote(question, inbox.rooms(question.lanes))
+
+    # How sessions end.
+
+    def _driver_ended(self, outcome: Outcome) -> None:
+        self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)
+        self._ended_in(outcome)
+
+    def _ended_in(self, outcome: Outcome) -> None:
+        self._ledger.report(outcome)
+        live = self._lives.get(outcome.session)
+        if live is not None and outcome.drained:
+            with self._books:
+                whole = live.book.complete(self._ledger.drained(live.name))
+            self._trim(live, whole)
 
     def _session_failed(self, session: str, error: MmstreamError) -> None:
         """A packet of this process cannot be sent."""
         if self._driver is not None:
-            self._ledger.report(Outcome(session, self._driver.spec.name, error, ()))
+            self._fail_in(session, self._driver.spec.name, error)
 
-    def _replica_lost(self, replica: Replica, error: LinkError) -> None:
-        """End the sessions of a dead or silent actor on its behalf, and see that it stays dead."""
-        if self._closing:
-            return
-        ray.kill(self._actors[replica])
-        self._living.discard(replica)
-        self._ledger.bury(replica)
-        for session in self._ledger.sessions(replica):
-            self._ledger.report(Outcome(session, replica[0], error, ()))
+    def _fail(self, session: str, error: MmstreamError) -> None:
+        """End a session on behalf of the lost actors that it was pinned to; the others are told to give it up."""
+        for worker in self._pool.specs:
+            replica = self._ledger.replica(session, worker)
+            if replica is not None and self._pool.actor(replica) is None:
+                self._fail_in(session, worker, error)
+
+    def _fail_in(self, session: str, worker: str, error: MmstreamError) -> None:
+        self._ledger.report(Outcome(session, worker, error, (), epoch=None))
 
     def _give_up(self, session: str, error: MmstreamError) -> None:
-        self._departures.end(session, deliver=False)
+        self._departures.end(session, None, deliver=False)
         if self._driver is not None:
             self._driver.abort(session, error)
         for actor in self._actors_of(session):
             actor.abort.remote(session, error)
 
+    def _expire(self, session: str) -> None:
+        log.info("session %s: nothing has come for %g s; it ends", session, self._graph.sessions.idle_s)
+        self.stop(session)
 
-def _check_room(specs: list[WorkerSpec]) -> None:
-    """Refuse what the nodes of the cluster could never hold, rather than wait for it.
+    # Snapshots and losses.
 
-    Raises:
-        MmstreamError: names the worker, what it asks for and what there is.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    for spec in specs:
-        wanted = {name: amount for name, amount in spec.resources.items() if amount > 0}
-        places = sum(
-            min(int(node.get(name, 0) // amount) for name, amount in wanted.items()) for node in nodes if wanted
-        )
-        if not wanted or places >= spec.replicas:
-            continue
-        asked = ", ".join(f"{name}: {amount:g}" for name, amount in spec.resources.items())
-        there = "; ".join(
-            ", ".join(f"{name}: {amount:g}" for name, amount in sorted(node.items()) if "node:" not in name)
-            for node in nodes
-        )
-        if places == 0:
-            raise MmstreamError(f"worker {spec.name!r} asks for {{{asked}}}, which no node has ({there})")
-        replicas = f"{spec.replicas} replicas of worker {spec.name!r} ask for {{{asked}}} each"
-        raise MmstreamError(f"{replicas}, and there is room for {places} ({there})")
+    def _mark(self, marks: Mapping[str, int]) -> None:
+        """Begin snapshots: session -> number."""
+        there: dict[Replica, dict[str, int]] = {}
+        for session, number in marks.items():
+            if self._driver is not None:
+                self._driver.mark(session, number)
+            for replica in self._lives[session].sources if session in self._lives else ():
+                there.setdefault(replica, {})[session] = number
+        for replica, numbers in there.items():
+            actor = self._pool.actor(replica)
+            if actor is not None:
+                actor.mark.remote(numbers)
+
+    def _saved(self, part: Part) -> None:
+        live = self._lives.get(part.session)
+        if live is None:
+            return
+        with self._books:
+            whole = live.book.add(part, self._ledger.drained(live.name))
+        self._trim(live, whole)
+
+    def _trim(self, live: Live, whole: Snapshot | None) -> None:
+        """A snapshot is whole: nothing before it is needed any more."""
+        if whole is None:
+            return
+        if self._driver is not None:
+            self._driver.trim(live.name, whole.number, whole.positions)
+        for replica in live.sources:
+            actor = self._pool.actor(replica)
+            if actor is not None:
+                actor.trim.remote(live.name, whole.number, whole.positions)
+
+    def _replica_lost(self, replica: Replica, error: LinkError) -> None:
+        """An actor is dead or silent: its sessions are to go on elsewhere."""
+        if self._closing:
+            return
+        since = time.monotonic()
+        at = self._pool.lose(replica)
+        self._departures.forget(replica)
+        if at is not None:
+            self._rescue.lost(Loss(replica, error, at, since))
+
+    def _recovered(self, live: Live, seconds: float) -> None:
+        log.info("session %s goes on after %.2f s", live.name, seconds)

@@ -2,83 +2,76 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from mmstream.core import MmstreamError, Packet
+from mmstream.core import MmstreamError
+from mmstream.executors.departures import Departures, Pins
 from mmstream.executors.ledger import Replica
-from mmstream.executors.outbox import Batch, LaneKey, Outbox, Question
-from mmstream.executors.ray_link import Failed, LinkError, Lost, Receipt, Sender
-from mmstream.graph import Edge, Graph
-from mmstream.worker import Arguments, Outcome, Worker
-
-Pins = Mapping[str, Replica]  # worker name -> the replica that a session lives in
+from mmstream.executors.outbox import Batch, Question
+from mmstream.executors.ray_link import LinkError, Receipt
+from mmstream.graph import Graph
+from mmstream.lane import LaneKey
+from mmstream.outcome import Outcome
+from mmstream.record import Arguments
+from mmstream.recovery.blackbox import BlackBox
+from mmstream.recovery.saving import Part
+from mmstream.worker import Worker
 
 CLOSE_TIMEOUT_S = 5.0  # for the worker's thread to end and its operators to close
 PULL_SPACING_S = 0.05  # between two parcels: each costs 2 ms of CPU, however little is in it
-
-
-class Departures:
-    """Where packets go that leave a process: a link for each peer actor, and the mailbox of the driver."""
-
-    def __init__(self, graph: Graph, link: str) -> None:
-        self.mailbox = Outbox()
-        self._home = {node: spec for spec in graph.workers.values() for node in spec.nodes}
-        self._link = link
-        self._senders: dict[Replica, Sender] = {}
-        self._pins: dict[str, Pins] = {}
-
-    def connect(self, peers: Mapping[Replica, Any], lost: Lost, failed: Failed) -> None:
-        """Start a link to each actor; ``lost`` hears when one breaks, ``failed`` when a session cannot go on."""
-        for replica, actor in peers.items():
-            self._senders[replica] = Sender(self._link, replica, actor, lost, failed)
-            self._senders[replica].start()
-
-    def open(self, session: str, pins: Pins) -> None:
-        self._pins[session] = pins
-        for outbox in self._outboxes(pins):
-            outbox.open(session)
-
-    def deliver(self, edge: Edge, packet: Packet[Any]) -> None:
-        """Queue a packet for the worker of the edge's target; waits for room where the edge blocks."""
-        pins = self._pins.get(packet.session)
-        if pins is None:
-            return
-        spec = self._home[edge.target]
-        outbox = self.mailbox if spec.place == "driver" else self._senders[pins[spec.name]].outbox
-        outbox.put(edge, packet)
-
-    def end(self, session: str, *, deliver: bool) -> None:
-        """The session is over here; ``deliver`` what is still queued, or drop it."""
-        pins = self._pins.pop(session, {})
-        for outbox in self._outboxes(pins):
-            outbox.close_session(session, deliver=deliver)
-
-    def close(self) -> None:
-        self.mailbox.close()
-        for sender in self._senders.values():
-            sender.outbox.close()
-
-    def _outboxes(self, pins: Pins) -> list[Outbox]:
-        peers = (self._senders.get(replica) for replica in pins.values())
-        return [self.mailbox, *(sender.outbox for sender in peers if sender is not None)]
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """What an actor has for the driver."""
 
-    batch: Batch
+    batch: bytes  # a pickled ``Batch``: what cannot be pickled is found out here, not by Ray
     question: Question | None  # lanes of which it holds more than the driver has room for
-    outcomes: list[Outcome]
-    lost: list[tuple[Replica, LinkError]]  # peers that this actor cannot reach
+    outcomes: Sequence[Outcome]
+    parts: Sequence[Part]  # of snapshots
+    lost: Sequence[tuple[Replica, LinkError]]  # peers that this actor cannot reach
+    working_s: float  # how long the operator call under way has lasted
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session as an actor is to open it, or to put it back."""
+
+    session: str
+    epoch: int
+    pins: Pins
+    peers: Mapping[Replica, Any]  # the actors that it is pinned to
+    part: Part | None  # of the snapshot that it is put back to
+    alone: bool  # it shares no calls with other sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A session that every worker has opened, in this epoch."""
+
+    session: str
+    epoch: int
+    arguments: Arguments  # of its sources
+    first: bool  # no source of it has been started before, here or elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What the driver learns of an actor once it is there."""
+
+    node: str  # Ray's id of the machine
+    pid: int
+    fault: MmstreamError | None  # why it cannot work
 
 
 class Host:
@@ -87,22 +80,32 @@ class Host:
     Faults are returned, not raised, where the caller is to read them: a raised one would come wrapped in Ray's own.
     """
 
-    def __init__(self, graph: Graph, worker: str, number: int) -> None:
+    def __init__(self, graph: Graph, worker: str, number: int, box: str) -> None:
+        """``box``: name of the black box, see ``mmstream.recovery.blackbox``."""
         self._incarnation = uuid.uuid4().hex
-        self._graph = graph
-        self._departures = Departures(graph, f"{worker}-{number}")
-        self._worker = Worker(graph, graph.workers[worker], self._departures.deliver, self._session_ended)
+        self._blackbox = BlackBox(box)
+        self._departures = Departures(
+            graph, f"{worker}-{number}", self._peer_lost, self._session_failed, lambda: self._worker.inbox.nudge()
+        )
         self._outcomes: deque[Outcome] = deque()
+        self._parts: deque[Part] = deque()
         self._lost: deque[tuple[Replica, LinkError]] = deque()
+        self._worker = Worker(
+            graph,
+            graph.workers[worker],
+            self._departures,
+            self._session_ended,
+            saved=self._saved,
+            blackbox=self._blackbox,
+        )
         self._taken: dict[str, int] = {}  # link -> packets taken
         self._asked: dict[str, int] = {}  # link -> number of its last question about room
         self._thread: threading.Thread | None = None
         self._pulled_at = 0.0  # monotonic seconds of the last parcel
 
     @ray.method(concurrency_group="control")
-    def start(self, peers: Mapping[Replica, Any]) -> MmstreamError | None:
-        """Build the worker and connect it to its peers; gives the fault, or None."""
-        self._departures.connect(peers, self._peer_lost, self._session_failed)
+    def start(self) -> Birth:
+        """Build the worker."""
         built = threading.Event()
         faults: list[MmstreamError] = []
 
@@ -119,16 +122,20 @@ class Host:
         self._thread = threading.Thread(target=live, name="mmstream-worker", daemon=True)
         self._thread.start()
         built.wait()
-        return faults[0] if faults else None
+        return Birth(ray.get_runtime_context().get_node_id(), os.getpid(), faults[0] if faults else None)
 
     @ray.method(concurrency_group="control")
-    def open(self, session: str, pins: Pins) -> None:
-        self._departures.open(session, pins)
-        self._worker.open(session)
+    def open(self, openings: Sequence[Opening]) -> None:
+        """Open sessions, or put them back. Nothing of them flows before ``start_sessions``."""
+        for one in openings:
+            self._departures.open(one.session, one.epoch, one.pins, one.peers)
+            self._worker.open(one.session, one.epoch, one.part, alone=one.alone)
 
     @ray.method(concurrency_group="control")
-    def start_session(self, session: str, arguments: Arguments) -> None:
-        self._worker.start(session, arguments)
+    def start_sessions(self, starts: Sequence[Start]) -> None:
+        """Let sessions flow."""
+        for one in starts:
+            self._worker.start(one.session, one.arguments, one.epoch, first=one.first)
 
     @ray.method(concurrency_group="control")
     def stop(self, session: str) -> None:
@@ -136,8 +143,22 @@ class Host:
 
     @ray.method(concurrency_group="control")
     def abort(self, session: str, error: MmstreamError) -> None:
-        self._departures.end(session, deliver=False)
+        self._departures.end(session, None, deliver=False)
         self._worker.abort(session, error)
+
+    @ray.method(concurrency_group="control")
+    def mark(self, marks: Mapping[str, int]) -> None:
+        """Have the sources of sessions send the barriers of these snapshots."""
+        for session, number in marks.items():
+            self._worker.mark(session, number)
+
+    @ray.method(concurrency_group="control")
+    def trim(self, session: str, number: int, positions: Mapping[str, int]) -> None:
+        self._worker.trim(session, number, positions)
+
+    @ray.method(concurrency_group="control")
+    def forget(self, session: str) -> None:
+        self._worker.forget(session)
 
     @ray.method(concurrency_group="control")
     def close(self) -> None:
@@ -146,6 +167,7 @@ class Host:
         self._departures.close()
         if self._thread is not None:
             self._thread.join(CLOSE_TIMEOUT_S)
+        self._blackbox.close()
 
     @ray.method(concurrency_group="link")
     def put(self, link: str, first_seq: int, batch: Batch) -> Receipt:
@@ -153,10 +175,10 @@ class Host:
         taken = self._taken.get(link, 0)
         if first_seq != taken:
             raise LinkError(f"link {link!r} is at packet {taken}, the batch begins at {first_seq}")
-        for edge, packet in batch:
-            self._worker.inbox.put(edge, packet)
+        for edge, epoch, packet in batch:
+            self._worker.inbox.push(edge, packet, epoch)
         self._taken[link] = taken + len(batch)
-        lanes = {(edge, packet.session) for edge, packet in batch}
+        lanes = {(edge, packet.session, epoch) for edge, epoch, packet in batch}
         return Receipt(self._incarnation, self._taken[link], self._worker.inbox.rooms(lanes))
 
     @ray.method(concurrency_group="room")
@@ -174,8 +196,14 @@ class Host:
         mailbox.gather(self._pulled_at + PULL_SPACING_S - time.monotonic())
         batch, question = mailbox.take(timeout_s)
         self._pulled_at = time.monotonic()
-        outcomes = [self._outcomes.popleft() for _ in range(len(self._outcomes))]
-        return Parcel(batch, question, outcomes, [self._lost.popleft() for _ in range(len(self._lost))])
+        return Parcel(
+            self._packed(batch),
+            question,
+            _emptied(self._outcomes),
+            _emptied(self._parts),
+            _emptied(self._lost),
+            self._worker.working_s,
+        )
 
     @ray.method(concurrency_group="control")
     def answer(self, question: Question, granted: Mapping[LaneKey, int | None]) -> None:
@@ -183,16 +211,38 @@ class Host:
         self._departures.mailbox.answer(question, granted)
 
     def _session_ended(self, outcome: Outcome) -> None:
-        self._departures.end(outcome.session, deliver=outcome.drained)
+        self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)
         self._outcomes.append(outcome)
         self._departures.mailbox.wake()
+
+    def _packed(self, batch: Batch) -> bytes:
+        """The batch pickled. A packet that cannot be ends its session; the others go all the same."""
+        try:
+            return pickle.dumps(batch)
+        except Exception as error:  # noqa: BLE001 - whatever a payload raises when it is pickled
+            sessions = list(dict.fromkeys(packet.session for *_, packet in batch))
+            if len(sessions) > 1:
+                parts = [[entry for entry in batch if entry[2].session == session] for session in sessions]
+                return pickle.dumps([entry for part in parts for entry in pickle.loads(self._packed(part))])
+            reason = next(iter(str(error).splitlines()), "")
+            edges = ", ".join(dict.fromkeys(edge for edge, *_ in batch))
+            self._session_failed(sessions[0], MmstreamError(f"{edges}: a packet cannot be sent: {reason}"))
+            return pickle.dumps([])
+
+    def _saved(self, part: Part) -> None:
+        """Goes with the next parcel: nobody waits for it."""
+        self._parts.append(part)
 
     # What happens to links is told to the driver, which ends the sessions everywhere: here they may have ended well.
 
     def _session_failed(self, session: str, error: MmstreamError) -> None:
-        self._outcomes.append(Outcome(session, self._worker.spec.name, error, ()))
+        self._outcomes.append(Outcome(session, self._worker.spec.name, error, (), epoch=None))
         self._departures.mailbox.wake()
 
     def _peer_lost(self, replica: Replica, error: LinkError) -> None:
         self._lost.append((replica, error))
         self._departures.mailbox.wake()
+
+
+def _emptied(waiting: deque[Any]) -> list[Any]:
+    return [waiting.popleft() for _ in range(len(waiting))]

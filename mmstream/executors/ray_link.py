@@ -18,7 +18,8 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from mmstream.core import MmstreamError
 from mmstream.executors.ledger import Replica
-from mmstream.executors.outbox import Batch, LaneKey, Outbox, Question
+from mmstream.executors.outbox import Batch, Outbox, Question
+from mmstream.lane import LaneKey
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,13 @@ class Sender(threading.Thread):
         actor: Any,
         lost: Lost,
         failed: Failed,
+        on_room: Callable[[], None],
+        deadline_s: float = CALL_TIMEOUT_S,
     ) -> None:
+        """``deadline_s``: a peer that has not answered by then is lost."""
         super().__init__(name=f"mmstream-link-{peer[0]}-{peer[1]}", daemon=True)
-        self.outbox = Outbox()
+        self.outbox = Outbox(on_room)
+        self._deadline_s = deadline_s
         self._link = link
         self._peer = peer
         self._actor = actor
@@ -112,16 +117,16 @@ class Sender(threading.Thread):
         try:
             reference = self._actor.put.remote(self._link, self._seq, batch)
         except Exception as error:  # noqa: BLE001 - whatever a payload raises when it is pickled
-            sessions = list(dict.fromkeys(packet.session for _, packet in batch))
+            sessions = list(dict.fromkeys(packet.session for *_, packet in batch))
             if len(sessions) == 1:
                 reason = next(iter(str(error).splitlines()), "")
-                edges = ", ".join(dict.fromkeys(edge for edge, _ in batch))
+                edges = ", ".join(dict.fromkeys(edge for edge, *_ in batch))
                 self._failed(sessions[0], MmstreamError(f"{edges}: a packet cannot be sent: {reason}"))
                 return
             for session in sessions:
-                self._send([entry for entry in batch if entry[1].session == session])
+                self._send([entry for entry in batch if entry[2].session == session])
             return
-        receipt: Receipt = ask(reference, self._peer)
+        receipt: Receipt = ask(reference, self._peer, self._deadline_s)
         if self._incarnation not in (None, receipt.incarnation):
             raise LinkError(f"worker {self._peer[0]!r} was restarted and has lost its sessions")
         self._incarnation = receipt.incarnation

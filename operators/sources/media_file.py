@@ -66,6 +66,7 @@ class MediaFile(Source):
         self.start_s = start_s
         self.end_s = float("inf") if end_s is None else end_s
         self.chunk_ms = chunk_ms
+        self.repeats = pace == "fast"
 
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         """The media of the file.
