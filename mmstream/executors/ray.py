@@ -23,7 +23,7 @@ from mmstream.executors.departures import Departures
 from mmstream.executors.keeper import Keeper
 from mmstream.executors.ledger import Ledger, Replica, Result
 from mmstream.executors.outbox import Batch, Question
-from mmstream.executors.pool import Pool
+from mmstream.executors.pool import Member, Pool
 from mmstream.executors.ray_host import Parcel
 from mmstream.executors.ray_link import ROOM_POLL_S, LinkError, ask
 from mmstream.executors.rescue import Loss, Rescue
@@ -156,6 +156,14 @@ class RayExecutor:
                 )
             )
         return tuple(rows)
+
+    def members(self) -> dict[Replica, Member]:
+        """The actors that are there, standbys among them."""
+        return self._pool.members()
+
+    def sessions_on(self, replica: Replica) -> tuple[str, ...]:
+        """The sessions that a replica has now."""
+        return self._ledger.sessions(replica)
 
     def roll(self, worker: str) -> None:
         """Move a worker's sessions to new replicas, one replica at a time, and end the old ones.
