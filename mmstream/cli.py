@@ -19,8 +19,11 @@ from mmstream.commands.devices import devices
 from mmstream.commands.doctor import doctor
 from mmstream.commands.evaluate import evaluate
 from mmstream.commands.export import export
-from mmstream.commands.live import demo, live, run
+from mmstream.commands.live import demo, live
 from mmstream.commands.models import models
+from mmstream.commands.run import run
+from mmstream.commands.sessions import sessions
+from mmstream.commands.trace import trace
 from mmstream.commands.train import train
 from mmstream.commands.transcribe import transcribe
 from mmstream.core import MmstreamError
@@ -33,7 +36,7 @@ app = typer.Typer(
     help="Live speech and video to text: microphone, files and Ray clusters from one pipeline.yaml.",
     epilog="Start with `mmstream demo`, then `mmstream live`. `mmstream doctor` says what is missing.",
 )
-for command in (live, transcribe, run, check, devices, evaluate, train, export, doctor, demo):
+for command in (live, transcribe, run, sessions, trace, check, devices, evaluate, train, export, doctor, demo):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")

@@ -13,6 +13,7 @@ from mmstream.clock import Clock
 from mmstream.core import Barrier, End, MediaLost, MmstreamError, Packet, Source
 from mmstream.graph import Edge, Node
 from mmstream.media import passes
+from mmstream.observe.spans import Recorder
 from mmstream.recovery.tape import Tape
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Feed(threading.Thread):
         place: Placing | None = None,
         replay_s: float | None = None,
         skip: int | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """``place`` puts packets on the clock that the session's live sources share; None for those before it.
 
@@ -60,6 +62,7 @@ class Feed(threading.Thread):
         self._place = place
         self._replay_s = replay_s
         self._skip = skip
+        self._recorder = recorder
         self._sent = 0  # packets, for a source that repeats
         self._tape: Tape | None = None
         self._sending = threading.Lock()  # held while one packet goes down its edges
@@ -175,8 +178,12 @@ class Feed(threading.Thread):
                 self._tape.add(edges, packet)
             if self._replaying and self._tape is not None:
                 return not self._cancelled
+            began = self._clock.now()
             sent = all(self._outlet.send(edge, packet, False) for edge in edges)
             self._sent += 1
+        if self._recorder is not None and not isinstance(packet.data, End):
+            place = (packet.start, packet.end)
+            self._recorder.worked(self.session, self.node.name, packet, began, self._clock.now(), gave=place)
         self._mark_when_due()
         return (sent or self._replaying) and not self._cancelled
 

@@ -16,6 +16,7 @@ from mmstream.inbox import Inbox, Item
 from mmstream.lane import promise
 from mmstream.layout import Layout
 from mmstream.media import Gap, passes
+from mmstream.observe.watch import Watch
 from mmstream.outcome import OperatorError
 from mmstream.record import Record
 from mmstream.recovery.blackbox import BlackBox
@@ -55,6 +56,7 @@ class Flow:
         finish: Callable[[Record, MmstreamError | None], None],
         saved: Callable[[Part], None] | None,
         blackbox: BlackBox | None,
+        watch: Watch,
     ) -> None:
         """``finish`` ends a session in this worker; ``saved`` takes its parts of snapshots, None: there are none."""
         self._layout = layout
@@ -67,6 +69,7 @@ class Flow:
         self._finish = finish
         self._saved = saved
         self._blackbox = blackbox
+        self._watch = watch
 
     def _lives(self, record: Record) -> bool:
         """Whether the session goes on; one of the same name may have been opened since it ended."""
@@ -84,7 +87,7 @@ class Flow:
         if not control:
             record.lag_s = operator.clock.now() - item.packet.captured_at
         if batch is None or control or record.alone or not isinstance(operator, BatchOperator):
-            self.accept(record, item.node, item.packet, item.reached)
+            self.accept(record, item.node, item.packet, item.reached, item.waited_s)
         else:
             self._share(operator, item, batch.max_size, batch.max_wait_s)
 
@@ -111,6 +114,7 @@ class Flow:
         states = [record.states[node] for record in records]
         if self._blackbox is not None:
             self._blackbox.note(*((item.packet.session, item.packet.start) for item in items))
+        began = self._watch.now()
         try:
             results = [list(given) for given in operator.process_batch([item.packet for item in items], states)]
             if len(results) != len(items):
@@ -122,28 +126,38 @@ class Flow:
                 for item in items:
                     self._run_batch(operator, node, [item])
             return
+        packets, waited = [item.packet for item in items], [item.waited_s for item in items]
+        self._watch.batch(node, packets, waited, results, began)
         for record, item, given in zip(records, items, results, strict=True):
             self._emit(record, node, given, item.packet)
             with Blame(self, record, node, item.packet.start):
                 self._tell(record, node, item.packet, item.reached)
 
-    def accept(self, record: Record, name: str, packet: Packet[Any], reached: float) -> None:
-        """Take one packet into a node and everything that comes of it down the chain."""
+    def accept(self, record: Record, name: str, packet: Packet[Any], reached: float, waited_s: float = 0.0) -> None:
+        """Take one packet, which has ``waited_s`` for it, into a node and all that comes of it down the chain."""
         if name not in record.running:  # it had ended before the session was put back
             return
         with Blame(self, record, name, packet.start):
             if isinstance(packet.data, (Barrier, Recorded)):
                 self._save(record, name, packet)
-            else:
-                self._work(record, name, packet, reached)
+            elif not self._is_old(record, name, packet):
+                self._watch.begin(name, packet, waited_s)
+                try:
+                    self._work(record, name, packet, reached)
+                finally:
+                    self._watch.end()
+
+    def _is_old(self, record: Record, name: str, packet: Packet[Any]) -> bool:
+        """Whether a sink has shown ``packet`` before the session was put back."""
+        if name not in record.shown or isinstance(packet.data, (End, Watermark)):
+            return False
+        return not record.shown[name].is_new(packet)
 
     def _work(self, record: Record, name: str, packet: Packet[Any], reached: float) -> None:
         operator = self._operators[name]
         if isinstance(packet.data, End):
             self._emit(record, name, operator.flush(record.states[name]), packet)
             self._end(record, name, packet)
-            return
-        if name in record.shown and not isinstance(packet.data, Watermark) and not record.shown[name].is_new(packet):
             return
         if self._blackbox is not None:
             self._blackbox.note((record.name, packet.start))
@@ -167,6 +181,8 @@ class Flow:
                     return
                 if packet.session != record.name:
                     raise ValueError(f"it gave a packet of session {packet.session!r}")
+                if self._watch.recorder is not None:
+                    self._watch.gave(name, packet)
                 for edge in self._outputs[name]:
                     if passes(packet.data, edge.carries):
                         self._pass_on(record, edge, packet)

@@ -29,6 +29,7 @@ class Item:
     node: str
     packet: Packet[Any]
     reached: float
+    waited_s: float = 0.0  # how long the packet lay on its lane, wall-clock seconds
 
 
 HasRoom = Callable[[Edge, str], bool]  # whether another worker's lane of a session takes a packet now; never waits
@@ -157,6 +158,15 @@ class Inbox:
             self._calls.append(action)
             self._filled.notify()
 
+    def waiting(self) -> dict[str, tuple[int, float]]:
+        """Edge -> packets that wait on its lanes, and how long the oldest of them has, wall-clock seconds."""
+        with self._lock:
+            found = {edge.name: (0, 0.0) for inlet in self._inlets for edge in inlet.inputs}
+            for lane, _ in self._lanes.values():
+                packets, oldest_s = found[lane.edge.name]
+                found[lane.edge.name] = packets + len(lane), max(oldest_s, lane.oldest_s)
+            return found
+
     def nudge(self) -> None:
         """There may be room again in another worker's lane."""
         if self._held:
@@ -218,7 +228,7 @@ class Inbox:
             self._turn[join] = None  # to the back: other sessions come first
             if len(join.lanes) > 1 or any(lane.half_free for lane in join.lanes.values()):
                 self._freed.notify_all()
-            return Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()))
+            return Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()), join.waited_s)
         return None
 
     def _may_go(self, join: Join) -> bool:

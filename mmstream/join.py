@@ -50,6 +50,7 @@ class Join:
         self._due: deque[Packet[Any]] = deque()  # control packets to hand out next
         self._max_skew_s = node.max_skew_s if node.max_skew_s is not None and inlet.bounded else _EVER
         self._ended = False
+        self.waited_s = 0.0  # by the packet last taken, wall-clock seconds
         self.stalled_at: float | None = None  # monotonic seconds since which a full lane waits for a silent one
         self._stall_told = False  # the user has been warned of this wait
         self._stalled_behind = -_EVER  # how far the silent lane was when the waiting began, media seconds
@@ -65,6 +66,7 @@ class Join:
             if lane is None:
                 return None
             packet = lane.take()
+            self.waited_s = lane.waited_s
             self._due += self._cut.passed(lane.edge.name, packet)
             if isinstance(packet.data, Barrier):
                 continue

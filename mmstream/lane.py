@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,9 @@ class Lane:
         self.newest = -_EVER  # latest media second that has arrived
         self.peak = 0
         self.dropped = 0
+        self.waited_s = 0.0  # by the packet last taken, wall-clock seconds
         self._queue: deque[Packet[Any]] = deque()
+        self._since: deque[float] = deque()  # monotonic seconds at which each of them came
         self._waiting = 0  # packets that count against the capacity
 
     def __len__(self) -> int:
@@ -86,6 +89,11 @@ class Lane:
         return self._queue[0] if self._queue else None
 
     @property
+    def oldest_s(self) -> float:
+        """How long the head has waited, wall-clock seconds; 0 for an empty lane."""
+        return time.monotonic() - self._since[0] if self._since else 0.0
+
+    @property
     def report(self) -> LaneReport:
         return LaneReport(self.edge.name, self.session, self.edge.capacity, self.peak, self.dropped)
 
@@ -95,7 +103,9 @@ class Lane:
         if is_weightless(packet):
             if isinstance(packet.data, Watermark) and self._queue and isinstance(self._queue[-1].data, Watermark):
                 self._queue.pop()
+                self._since.pop()
             self._queue.append(packet)
+            self._since.append(time.monotonic())
             return
         if self.room == 0 and self.edge.overflow == "drop_newest":
             self._lose(packet, len(self._queue))
@@ -103,12 +113,14 @@ class Lane:
         if self.room == 0 and self.edge.overflow == "drop_oldest":
             self._lose(*self._take_oldest())
         self._queue.append(packet)
+        self._since.append(time.monotonic())
         self._waiting += 1
         self.peak = max(self.peak, self._waiting)
 
     def take(self) -> Packet[Any]:
         """Remove the head; the watermark moves with it."""
         packet = self._queue.popleft()
+        self.waited_s = time.monotonic() - self._since.popleft()
         if not is_weightless(packet):
             self._waiting -= 1
         self.watermark = max(self.watermark, promise(packet, self.edge))
@@ -119,6 +131,7 @@ class Lane:
         for index, packet in enumerate(self._queue):
             if not is_weightless(packet):
                 del self._queue[index]
+                del self._since[index]
                 self._waiting -= 1
                 return packet, index
         raise AssertionError("a full lane holds a packet")
@@ -136,3 +149,4 @@ class Lane:
             if not isinstance(before.data, (Watermark, Gap)):
                 break
         self._queue.insert(index, gap)
+        self._since.insert(index, time.monotonic())

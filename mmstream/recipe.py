@@ -12,11 +12,12 @@ from typing import Any
 
 from mmstream.core import MmstreamError
 from mmstream.graph import Graph
+from mmstream.media import Caption
+from mmstream.outcome import OperatorError
 from mmstream.pipeline import Document, check, default_path, read, roles
 from mmstream.registry import Model
 from mmstream.rewiring import Wiring, inputs_of
 from mmstream.spelling import did_you_mean
-from mmstream.worker import OperatorError
 
 FORMATS: Mapping[str, str] = {  # file suffix -> sink
     "srt": "operators.sinks:Srt",
@@ -35,6 +36,21 @@ class SinkNode:
     name: str
     use: str
     arguments: Mapping[str, Any]
+
+
+def formats(text: str) -> list[str]:
+    """The formats that ``text`` names, once each: "srt,vtt".
+
+    Raises:
+        MmstreamError: one of them is unknown, or there is none.
+    """
+    names = list(dict.fromkeys(name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in FORMATS:
+            raise MmstreamError(f"--format {text}: {name!r} is unknown{did_you_mean(name, FORMATS, 'known are')}")
+    if not names:
+        raise MmstreamError(f"--format {text!r} names no format; known are {', '.join(FORMATS)}")
+    return names
 
 
 def terminal() -> SinkNode:
@@ -130,7 +146,14 @@ class Recipe:
     def read_file(self, *, watched: bool) -> None:
         """Put a file in the source's place; its ``path`` comes with each session. ``watched``: it plays at 1.0x."""
         arguments = {"pace": "realtime"} if watched else {"pace": "fast", "chunk_ms": FILE_CHUNK_MS}
+        if self._wiring.gives_pictures(self.source):
+            arguments["streams"] = "any"
         self.listen_to("operators.sources:MediaFile", {"path": "", **arguments}, live=False)
+
+    def play_file(self) -> None:
+        """Put a file in the source's place that plays as if it were live; its ``path`` comes with each session."""
+        arguments = {"streams": "any"} if self._wiring.gives_pictures(self.source) else {}
+        self.listen_to("operators.sources:PlayedFile", {"path": "", **arguments}, live=True)
 
     def recognise_with(self, model: Model, *, watched: bool) -> None:
         """Put the model's decoder, and the commit policy that suits it, in the place of the file's own.
@@ -147,14 +170,43 @@ class Recipe:
 
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""
-        entries = dict(self._document.nodes)
-        feeds = [name for sink in self._roles.sinks for name in inputs_of(entries[sink])]
+        feeds = self._feeds()
         for name in self._roles.sinks:
             self._document.remove_node(name)
+        self._add_sinks(sinks, feeds)
+
+    def also_write_to(self, sinks: Sequence[SinkNode]) -> None:
+        """Add sinks to the file's own, fed by whatever of captions feeds those.
+
+        Raises:
+            MmstreamError: no sink of the file gets captions, or there is a node of that name.
+        """
+        feeds = [name for name in self._feeds() if Caption in self._wiring.kind(name).emits]
+        if not feeds:
+            raise MmstreamError(f"{self._document.path}: no sink in it gets captions, so there are none to write")
+        self._add_sinks(sinks, feeds)
+
+    @property
+    def gives_captions(self) -> bool:
+        """Whether a sink of the file gets captions."""
+        return any(Caption in self._wiring.kind(name).emits for name in self._feeds())
+
+    def _feeds(self) -> list[str]:
+        """What the file's sinks take from."""
+        entries = self._document.nodes
+        feeds = [name for sink in self._roles.sinks for name in inputs_of(entries[sink])]
+        return list(dict.fromkeys(feeds))
+
+    def _add_sinks(self, sinks: Sequence[SinkNode], feeds: Sequence[str]) -> None:
         for sink in sinks:
-            inputs = list(dict.fromkeys(feeds))
-            self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=inputs)
+            self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=feeds)
             self._placed.add(sink.name)
+
+    def show_many(self) -> None:
+        """Show several sessions at a time, wherever the file shows one."""
+        for name in self._roles.sinks:
+            if "many" in self._wiring.parameters(name):
+                self._document.set_arguments(name, {"many": True})
 
     def replicate(self, workers: int) -> None:
         """Run ``workers`` replicas of every worker but the user's own process."""

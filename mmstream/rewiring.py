@@ -48,6 +48,12 @@ class Wiring:
         """The node upstream of ``name`` that gives ``payload``."""
         return next((near for near in self.upstream(name) if payload in self.kind(near).emits), None)
 
+    def gives_pictures(self, source: str) -> bool:
+        """Whether a node takes pictures from this source."""
+        return any(
+            VideoFrame in self._given(source, name) for name in self._document.nodes if source in self.inputs(name)
+        )
+
     def put_before(self, name: str, before: Before, arguments: Mapping[str, Any]) -> None:
         """Feed ``name`` from the last of the nodes ``before``, which take what they name from what fed it until now.
 

@@ -23,6 +23,9 @@ from mmstream.graph import Edge, Graph, WorkerSpec
 from mmstream.inbox import Inbox, Item
 from mmstream.join import Inlet
 from mmstream.layout import Layout
+from mmstream.observe.metrics import Metrics
+from mmstream.observe.spans import Recorder
+from mmstream.observe.watch import Watch
 from mmstream.outcome import OperatorError, Outcome
 from mmstream.record import Arguments, Record
 from mmstream.recovery.blackbox import BlackBox
@@ -47,7 +50,10 @@ class Worker:
         clock: Clock = SYSTEM_CLOCK,
         saved: Callable[[Part], None] | None = None,
         blackbox: BlackBox | None = None,
+        metrics: Metrics | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
+        """``recorder`` is told what is done with each packet; None where the run is not traced."""
         self.spec = spec
         self._ports = ports
         self._report = report
@@ -62,10 +68,15 @@ class Worker:
         self._broken: MmstreamError | None = None  # why nothing runs here any more
         self._working_since: float | None = None  # monotonic seconds
         self._blackbox = blackbox
+        self._recorder = recorder
+        sinks = {name for name, node in layout.nodes.items() if issubclass(node.kind, Sink)}
+        self._watch = Watch(metrics or Metrics(), sinks, recorder, clock)
         self.inbox = Inbox(
             [self._inlet(graph, name) for name in sorted(layout.queued)], ports.has_room, self._sink_is_ready
         )
-        self._flow = Flow(layout, self._operators, self._sessions, self.inbox, ports, self._finish, saved, blackbox)
+        self._flow = Flow(
+            layout, self._operators, self._sessions, self.inbox, ports, self._finish, saved, blackbox, self._watch
+        )
 
     def _inlet(self, graph: Graph, name: str) -> Inlet:
         layout = self._layout
@@ -168,7 +179,9 @@ class Worker:
             skip = None if first else position
             replay_s = self._recovery.replay_s if self._recovery is not None else None
             edges = self._layout.outputs[name]
-            feed = Feed(node, given, session, edges, outlet, self._clock, placing.get(name), replay_s, skip)
+            feed = Feed(
+                node, given, session, edges, outlet, self._clock, placing.get(name), replay_s, skip, self._recorder
+            )
             feeds.append(feed)
             begin.append(feed.start)
         with self._lock:
@@ -318,6 +331,7 @@ class Worker:
         elif self._recovery is not None and record.feeds:
             self._spent[record.name] = record.feeds
         lanes = self.inbox.close_session(record.name)
+        self._watch.session_ended(record.name)
         drained = error is None
         self._report(Outcome(record.name, self.spec.name, error or record.lost, lanes, drained, record.epoch))
 

@@ -37,6 +37,18 @@ workers:
     batch: {max_size: 32, max_wait_ms: 20}
 """
 
+CLUSTER = (
+    CHAIN
+    + """\
+sessions: {limit: 64, idle_s: null}
+recovery: {snapshot_s: 2, replay_s: 60, deadline_s: 10, hung_s: "${HUNG:-60}"}
+max_lag_ms: null
+workers:
+  edge: {nodes: [mel], near: driver, standby: 1, limit: 32}
+  gpu: {nodes: [decode], near: edge, replicas: {min: 1, max: 4, sessions: 8, queue_ms: 200.5}, batch: {max_size: 8}}
+"""
+)
+
 
 def written(text: str) -> str:
     """A text with the module of the toys spelt out."""

@@ -19,7 +19,7 @@ from mmstream.commands.check import check
 from mmstream.commands.doctor import doctor
 from mmstream.pipeline import default_path, load, schema
 from mmstream.pipeline.classes import every_operator
-from tests.pipeline_texts import ALLOW, CHAIN, FUSED, changed, written
+from tests.pipeline_texts import ALLOW, CHAIN, CLUSTER, FUSED, changed, graph_of, written
 
 app = typer.Typer()
 app.command("check")(check)
@@ -117,8 +117,9 @@ def plain(text: str) -> object:
 
 
 def test_the_schema_takes_what_the_checker_takes(validator):
-    for text in (CHAIN, FUSED, default_path().read_text()):
+    for text in (CHAIN, FUSED, CLUSTER, default_path().read_text()):
         validator.validate(plain(text))
+        graph_of(text)
     variables = changed("toys:Mel,", 'toys:Mel, with: {n_mels: "${MELS:-80}"},')
     validator.validate(plain(variables))
 
@@ -148,6 +149,16 @@ def test_the_schema_takes_what_the_checker_takes(validator):
         ("capacity: 8", "capacity: 8\nworkers: {driver: {nodes: [mel], replicas: 2}}"),
         ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], replicas: 0}}"),
         ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], batch: {}}}"),
+        ("capacity: 8", "capacity: 8\nworkers: {driver: {near: main}}"),
+        ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], replicas: {max: 2}}}"),
+        ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], replicas: {sessions: 2}}}"),
+        ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], standby: 0.5}}"),
+        ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], limit: 0}}"),
+        ("capacity: 8", "capacity: 8\nworkers: {a: {nodes: [mel], near: 5}}"),
+        ("capacity: 8", "capacity: 8\nsessions: {limit: 0}"),
+        ("capacity: 8", "capacity: 8\nsessions: {idle_s: 0}"),
+        ("capacity: 8", "capacity: 8\nrecovery: {snapshot_s: null}"),
+        ("capacity: 8", "capacity: 8\nmax_lag_ms: soon"),
     ],
 )
 def test_the_schema_refuses_what_the_checker_refuses(validator, old, new):

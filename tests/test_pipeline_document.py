@@ -176,6 +176,11 @@ def test_set_changes_and_adds_arguments():
     assert graph.edges[0].capacity == 3
 
 
+def test_set_takes_the_bound_on_lag():
+    assert after("max_lag_ms=2500").max_lag_s == 2.5
+    assert after("max_lag_ms=null").max_lag_s is None
+
+
 def test_set_takes_an_equals_sign_and_what_is_no_yaml_as_text():
     assert after("decode.model=a=b@[").nodes["decode"].arguments["model"] == "a=b@["
     assert after("mic.device=").nodes["mic"].arguments["device"] is None
@@ -188,9 +193,10 @@ def test_set_takes_an_equals_sign_and_what_is_no_yaml_as_text():
         ("mel.n_mel=4", "Mel takes no 'n_mel'; did you mean 'n_mels'?"),
         ("mel.n_mels=four", "Mel takes an integer for 'n_mels', not 'four'"),
         ("mel.n_mels=!!int 4", "Mel takes an integer for 'n_mels', not '!!int 4'"),
-        ("mel.n_mels", "write node.argument=value, or capacity=value, such as --set source.device=hw:1"),
-        ("a.b.c=1", "write node.argument=value, or capacity=value, such as --set source.device=hw:1"),
-        ("workers=1", "write node.argument=value, or capacity=value, such as --set source.device=hw:1"),
+        ("mel.n_mels", "write node.argument=value, capacity=value or max_lag_ms=value, such as --set mic.device=1"),
+        ("a.b.c=1", "write node.argument=value, capacity=value or max_lag_ms=value, such as --set mic.device=1"),
+        ("workers=1", "write node.argument=value, capacity=value or max_lag_ms=value, such as --set mic.device=1"),
+        ("max_lag_ms=0", "'max_lag_ms' must be a number above 0, not 0"),
         ("capacity=0", "'capacity' (packets) must be an integer of at least 1, not 0"),
     ],
 )
@@ -246,6 +252,22 @@ def test_removing_a_node_removes_it_from_every_form_of_from():
     assert document.nodes["fuse"]["from"] == {"clip": {"capacity": 2, "overflow": "drop_newest"}}
     assert "from" not in document.nodes["show"]
     assert document.content["workers"]["edge"]["nodes"] == ["clip"]
+
+
+def test_what_was_near_an_emptied_worker_is_near_what_that_was_near():
+    workers = "{edge: {nodes: [mel], near: driver}, gpu: {nodes: [mel2, decode, commit], near: edge}}"
+    document = document_of(f"{CHAIN}  mel2: {{use: toys:Mel, from: mic}}\nworkers: {workers}\n")
+    document.remove_node("mel")
+    document.content["nodes"]["decode"]["from"] = "mel2"
+    near = {name: worker.near for name, worker in check(document, ALLOW).workers.items()}
+    assert near == {"gpu": "driver", "driver": None}
+
+
+def test_what_is_near_the_users_process_stays_so_when_the_file_names_nothing_there():
+    document = document_of(f"{CHAIN}workers: {{driver: {{nodes: [show]}}, edge: {{nodes: [mel], near: driver}}}}\n")
+    document.remove_node("show")
+    document.add_node("srt", use="tests.pipeline_toys:Free", inputs=["commit"])
+    assert check(document, ALLOW).workers["edge"].near == "driver"
 
 
 def test_arguments_can_be_set_on_a_node_that_has_none():

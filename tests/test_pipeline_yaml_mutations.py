@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from mmstream.graph import Graph
 from mmstream.pipeline import PipelineError, check, default_path, draw, read_text
-from tests.pipeline_texts import ALLOW, FUSED, written
+from tests.pipeline_texts import ALLOW, CLUSTER, FUSED, written
 
 TEXTS = (
     written(FUSED),
+    written(CLUSTER),
     default_path().read_text(),
     written(
         """\
@@ -136,6 +137,11 @@ def assert_whole(graph: Graph) -> None:
         assert edge.capacity >= 1
     for name, node in graph.nodes.items():
         assert bool(graph.inputs(name)) != node.is_source
+    for name, worker in graph.workers.items():
+        assert worker.replicas >= 1
+        assert worker.scale is None or worker.scale.most >= worker.replicas
+        assert worker.near != name
+        assert worker.near in {None, "driver", *graph.workers}
     assert draw(graph)
 
 

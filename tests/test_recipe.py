@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from mmstream.core import MmstreamError
+from mmstream.outcome import OperatorError
 from mmstream.pipeline import PipelineError
-from mmstream.recipe import Recipe, SinkNode, file_sink, terminal
+from mmstream.recipe import Recipe, SinkNode, file_sink, formats, terminal
 from mmstream.registry import Model, resolve
-from mmstream.worker import OperatorError
 
 TWO_SINKS = """
 capacity: 64
@@ -95,6 +95,65 @@ def test_other_sinks_are_fed_by_what_fed_the_old_ones(tmp_path: Path) -> None:
     assert {edge.target for edge in graph.outputs("commit")} == {"terminal", "srt_file", "text"}
     assert graph.nodes["srt_file"].arguments == {"path": "out/{session}.srt"}
     assert graph.worker_of("srt_file").place == "driver"
+
+
+def test_sinks_beside_the_files_own(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    assert made.gives_captions
+    made.also_write_to([file_sink("out/{session}.srt")])
+    graph = made.graph()
+    assert {edge.target for edge in graph.outputs("commit")} == {"screen", "lines", "srt_file"}
+    taken = SinkNode("lines", "operators.sinks:PlainText", {"path": "talk.txt"})
+    with pytest.raises(MmstreamError, match="there is a node 'lines' already"):
+        made.also_write_to([taken])
+
+
+def test_many_sessions_are_shown_wherever_one_was(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    made.show_many()
+    graph = made.graph()
+    assert graph.nodes["screen"].arguments == {"many": True}
+    assert graph.nodes["lines"].arguments == {"path": "talk.jsonl"}
+
+
+def test_a_file_in_the_place_of_a_source_that_is_watched_gives_its_pictures_too(tmp_path: Path) -> None:
+    looking = """
+capacity: 64
+nodes:
+  source: {use: operators.sources:LiveUrl, with: {url: "rtsp://host/path", streams: any}}
+  faces: {use: operators.video:FaceTrack, from: source}
+  mouth: {use: operators.video:MouthCrop, from: faces}
+  look: {use: operators.encoders:VideoEncoder, from: mouth}
+  hear: {use: operators.audio:LogMel, from: source}
+  listen: {use: operators.encoders:AudioEncoder, from: hear}
+  fuse: {use: operators.fusion:Fuse, from: [listen, look], max_skew_ms: 400}
+  decode: {use: operators.decoders:Avsr, from: fuse}
+  commit: {use: operators.policies:Commit, from: decode}
+  screen: {use: operators.sinks:Terminal, from: commit}
+"""
+    made = recipe(tmp_path, looking)
+    made.read_file(watched=True)
+    assert made.graph().nodes["source"].arguments == {"path": "", "pace": "realtime", "streams": "any"}
+    heard = recipe(tmp_path)
+    heard.read_file(watched=True)
+    assert heard.graph().nodes["source"].arguments == {"path": "", "pace": "realtime"}
+
+
+def test_formats_are_named_once_each_and_in_any_case() -> None:
+    assert formats("srt, .VTT,,srt") == ["srt", "vtt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("srt,vvt", "--format srt,vvt: 'vvt' is unknown; did you mean 'vtt'?"),
+        (",", "--format ',' names no format; known are srt, vtt, jsonl, txt"),
+    ],
+)
+def test_formats_that_cannot_be(text: str, said: str) -> None:
+    with pytest.raises(MmstreamError) as fault:
+        formats(text)
+    assert str(fault.value) == said
 
 
 def test_what_the_user_sets_holds_whatever_the_command_has_put_in_place(tmp_path: Path) -> None:

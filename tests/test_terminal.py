@@ -43,7 +43,7 @@ def test_times_before_the_lines(capfd):
     ]
 
 
-def test_sessions_are_named_while_there_are_several(capfd):
+def test_sessions_are_named_once_there_are_several(capfd):
     sink = Terminal()
     first = sink.open("first")
     sink.process(caption(0, "alone", final=True), first)
@@ -53,7 +53,33 @@ def test_sessions_are_named_while_there_are_several(capfd):
     sink.flush(first)
     sink.process(caption(1, "alone again", final=True, start=5.0), second)
     sink.discard(second)
-    assert capfd.readouterr().out.splitlines() == ["alone", "second: both", "first: still both", "alone again"]
+    assert capfd.readouterr().out.splitlines() == ["alone", "second: both", "first: still both", "second: alone again"]
+
+
+def test_of_many_sessions_every_line_has_a_name(capfd):
+    run_operator(Terminal(many=True, times=True), [caption(0, "hello", final=True), gap(1.0, 3.3)], session="talks/a")
+    assert capfd.readouterr().out.splitlines() == [
+        "0:00:00.0 talks/a: hello",
+        "0:00:01.0 talks/a: [2.3 s of audio lost: the device overflowed]",
+    ]
+
+
+def test_of_many_sessions_a_terminal_too_gets_whole_utterances(monkeypatch):
+    master, slave = pty.openpty()
+    monkeypatch.setattr(sys, "stdout", os.fdopen(slave, "w"))
+    monkeypatch.setenv("TERM", "xterm")
+    sink = Terminal(many=True)
+    first, second = sink.open("a"), sink.open("b")
+    sink.process(caption(0, "", "good"), first)
+    sink.process(caption(0, "hello", final=True), second)
+    sink.process(caption(0, "good day", final=True), first)
+    sink.flush(first)
+    sys.stdout.write("the end\n")
+    sys.stdout.flush()
+    with os.fdopen(master, closefd=False) as reader:
+        assert [reader.readline() for _ in range(3)] == ["b: hello\n", "a: good day\n", "the end\n"]
+    sys.stdout.close()
+    os.close(master)
 
 
 def test_words_cannot_steer_the_terminal(capfd):

@@ -230,4 +230,4 @@ def test_several_sessions_each_have_their_line(pane):
     shown.expect("t: good day", "s: hello world")
     shown.order(end="t")
     shown.show("hello world", session="s", final=True)
-    shown.expect("t: good day", "hello world")
+    shown.expect("t: good day", "s: hello world")

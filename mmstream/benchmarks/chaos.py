@@ -35,8 +35,9 @@ Recogniser = Literal["stub", "avsr"]
 SAMPLE_RATE = 16_000  # Hz
 CHUNK_S = 0.1
 SHIFT_S = 7.3  # media seconds by which each session begins later in the recording
+WINDOW_S = 30.0  # wall-clock seconds after a fault in which its effects are looked for
 SETTLE_S = 5.0  # wall-clock seconds before the first fault and after the last
-MACHINES = 2  # beside the one that this process is on
+MACHINES = 2  # for workers, beside the one that this process is on, and one for each that is to be removed
 PLACE = "machine"  # the resource that makes Ray put workers there
 RECOGNISERS = {
     "stub": """
@@ -71,12 +72,21 @@ class Speaker(Source):
         began = self.clock.now()
         for number in range(round(self.seconds / CHUNK_S)):
             first = self.begin + number * step
-            chunk = np.take(self.samples, np.arange(first, first + step), mode="wrap").astype(np.float32) / 32768
+            chunk = np.take(self.samples, np.arange(first, first + step), mode="wrap") / 32768
             start, end = number * CHUNK_S, (number + 1) * CHUNK_S
             if self.paced and self.clock.wait(began + end - self.clock.now(), self.stopping):
                 return
             captured_at = began + end if self.paced else self.clock.now()
-            yield Packet(session, start, end, AudioChunk(chunk[:, None], SAMPLE_RATE), captured_at)
+            yield Packet(session, start, end, AudioChunk(chunk[:, None].astype(np.float32), SAMPLE_RATE), captured_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One caption on the screen. Wall-clock seconds."""
+
+    session: str
+    shown: float
+    captured: float
 
 
 @dataclass
@@ -87,18 +97,18 @@ class Seen:
 
 
 class Watch(Sink[Seen]):
-    """Notes when each new caption came: (session, wall-clock seconds)."""
+    """Notes when each new caption came, and when the last of its media was captured."""
 
     accepts: ClassVar[tuple[type, ...]] = (Caption,)
 
     def __init__(self, seen: Any = None) -> None:
-        self.seen: list[tuple[str, float]] = [] if seen is None else seen
+        self.seen: list[Sight] = [] if seen is None else seen
 
     def open(self, session: str) -> Seen:
         return Seen(session)
 
     def process(self, packet: Packet[Caption], state: Seen) -> Sequence[Packet[Any]]:
-        self.seen.append((state.name, self.clock.now()))
+        self.seen.append(Sight(state.name, self.clock.now(), packet.captured_at))
         return ()
 
 
@@ -126,7 +136,7 @@ class Found:
     twice: int = 0
     unequal: int = 0  # sessions whose captions are not those of the undisturbed run, byte for byte
     recovery_s: list[float] = field(default_factory=list)  # by fault and session that lived there
-    gap_s: list[float] = field(default_factory=list)  # between captions where nothing was wrong
+    usual_s: list[float] = field(default_factory=list)  # the same before the first fault, by session
     faults: int = 0
     errors: list[str] = field(default_factory=list)
 
@@ -158,7 +168,7 @@ def measure_chaos(
     return _report(settings, trials, found)
 
 
-def _graph(folder: Path, recogniser: Recogniser, seen: list[tuple[str, float]], standby: int, spread: bool) -> Graph:
+def _graph(folder: Path, recogniser: Recogniser, seen: list[Sight], standby: int, spread: bool) -> Graph:
     first, second = WORKERS[recogniser]
     place = f", resources: {{{PLACE}: 0.01}}" if spread else ""
     text = f"""
@@ -215,8 +225,8 @@ def _read(folder: Path, sessions: int) -> dict[str, list[bytes]]:
 
 
 @contextmanager
-def _machines() -> Iterator[Any]:
-    """A Ray of several machines, all of them this one; gives what can remove one."""
+def _machines(count: int) -> Iterator[Any]:
+    """A Ray of several machines, all of them this one, ``count`` for workers; gives what can remove one."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -225,13 +235,13 @@ def _machines() -> Iterator[Any]:
         raise MmstreamError("chaos starts a Ray of its own, and there is one in this process")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        for _ in range(MACHINES):
+        for _ in range(count):
             cluster.add_node(num_cpus=1, resources={PLACE: 1})
         ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
         yield cluster
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _run_trial(
@@ -241,8 +251,8 @@ def _run_trial(
 
     folder.mkdir()
     found = Found()
-    seen: list[tuple[str, float]] = []
-    with _machines() as cluster:
+    seen: list[Sight] = []
+    with _machines(MACHINES + trial.faults * (trial.way == "node")) as cluster:
         executor = RayExecutor(_graph(folder, recogniser, seen, trial.standby, spread=True))
         executor.start()
         stop = threading.Event()
@@ -261,8 +271,12 @@ def _run_trial(
         finally:
             executor.close()
     found.faults = len(faults)
-    found.recovery_s = [_first_after(seen, session, at) - at for at, names in faults for session in names]
-    found.gap_s = _gaps(seen, [at for at, _ in faults])
+    ends = [*(at for at, _ in faults[1:]), float("inf")]
+    for (at, names), end in zip(faults, ends, strict=False):
+        found.recovery_s += [_worst(seen, session, at, min(end, at + WINDOW_S)) for session in names]
+    began = min((one.shown for one in seen), default=0.0)
+    first = faults[0][0] if faults else float("inf")
+    found.usual_s = [_worst(seen, f"s{number}", began, first) for number in range(sessions)]
     return found
 
 
@@ -294,24 +308,14 @@ def _wreak(
         if trial.way == "node":
             doomed = next(node for node in cluster.worker_nodes if node.node_id == victims[replica].node)
             cluster.remove_node(doomed, allow_graceful=False)
-            cluster.add_node(num_cpus=1, resources={PLACE: 1})
         else:
             os.kill(victims[replica].pid, signal.SIGKILL if trial.way == "kill" else signal.SIGSTOP)
 
 
-def _first_after(seen: Sequence[tuple[str, float]], session: str, at: float) -> float:
-    return next((when for name, when in seen if name == session and when > at), float("inf"))
-
-
-def _gaps(seen: Sequence[tuple[str, float]], faults: Sequence[float]) -> list[float]:
-    """Seconds between two captions of a session, where no fault came shortly before."""
-    last: dict[str, float] = {}
-    gaps = []
-    for name, when in seen:
-        if name in last and not any(last[name] - 5 < at < when for at in faults):
-            gaps.append(when - last[name])
-        last[name] = when
-    return gaps
+def _worst(seen: Sequence[Sight], session: str, since: float, until: float) -> float:
+    """The longest that a session's words had to wait to be shown, of those shown in a stretch of time, seconds."""
+    shown = [one for one in seen if one.session == session and since <= one.shown < until]
+    return max((one.shown - one.captured for one in shown), default=float("inf"))
 
 
 def _compare(found: Found, undisturbed: dict[str, list[bytes]], run: dict[str, list[bytes]]) -> None:
@@ -346,8 +350,9 @@ def _report(settings: dict[str, Any], trials: Sequence[Trial], found: Sequence[F
                 Figure(f"{trial.name}: recovery p50 of {one.faults} faults", "s", (p50,)),
                 Figure(f"{trial.name}: recovery p95", "s", (p95,), at_most=limit),
             ]
-        if one.gap_s:
-            figures.append(Figure(f"{trial.name}: between captions, p95", "s", (round(percentile(one.gap_s, 95), 3),)))
+        if one.usual_s:
+            usual = round(percentile(one.usual_s, 95), 3)
+            figures.append(Figure(f"{trial.name}: the same without a fault, p95", "s", (usual,)))
     every = [seconds for one in found for seconds in one.recovery_s]
     details = {
         "words_lost": sum(one.lost for one in found),
@@ -357,8 +362,8 @@ def _report(settings: dict[str, Any], trials: Sequence[Trial], found: Sequence[F
         "errors": [error for one in found for error in one.errors],
     }
     notes = (
-        "recovery: from the fault to the session's next caption on the screen, so it holds the pause between two "
-        "captions, which is given for times without faults",
+        "recovery: the longest that any word of a session that lived there waited, from its capture to the screen, "
+        "after the fault; so it holds the recogniser's own latency, which is given for the time before the first fault",
         "undisturbed: the same graph in threads, as fast as it goes",
     )
     settings = {**settings, "seconds": [trial.seconds for trial in trials], "machines": MACHINES + 1}

@@ -1,4 +1,4 @@
-"""``mmstream live``, ``run`` and ``demo``: one session, captions on the terminal as the words are spoken."""
+"""``mmstream live`` and ``demo``: one session, captions on the terminal as the words are spoken."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from mmstream.commands.options import (
     OnlyOnCamera,
     Pipeline,
     Sets,
+    Trace,
     recogniser,
 )
 from mmstream.core import MmstreamError
-from mmstream.drive import run_to_end, running, warn_of_losses
-from mmstream.executors import ExecutorName
+from mmstream.drive import run_recipe
 from mmstream.recipe import Recipe, SinkNode, file_sink, terminal
 from mmstream.registry import resolve
 from mmstream.samples import SPOKEN_VIDEO
-from mmstream.worker import OperatorError
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +50,7 @@ def live(
     ] = None,
     language: Language = None,
     executor: ExecutorOption = "local",
+    trace: Trace = None,
     pipeline: Pipeline = None,
     sets: Sets = None,
     allow: Allow = None,
@@ -83,27 +83,7 @@ def live(
         recipe.keep_on_camera_only()
     recipe.write_to([terminal(), *_file_sinks(output or ())])
     log.info("model: %s", chosen.describe())
-    _run_to_end(recipe, executor, "live")
-
-
-def run(
-    file: Annotated[Path, typer.Argument(help="Pipeline file.")],
-    executor: ExecutorOption = "local",
-    session: Annotated[
-        str, typer.Option(help="Name of the session; {session} in a sink's path stands for it.")
-    ] = "run",
-    sets: Sets = None,
-    allow: Allow = None,
-) -> None:
-    """Run a pipeline file as it stands, until its sources end or Ctrl-C.
-
-    Examples:
-
-        mmstream run pipeline.yaml
-
-        mmstream run pipeline.yaml --executor ray --set source.device=USB
-    """
-    _run_to_end(Recipe(file, sets=sets or (), allow=allow or ()), executor, session)
+    run_recipe(recipe, executor, "live", trace)
 
 
 def demo(
@@ -121,25 +101,9 @@ def demo(
     _choose_source(recipe, str(SPOKEN_VIDEO), None)
     recipe.recognise_with(resolve("sphinx"), watched=True)
     recipe.write_to([terminal(), *_file_sinks(files)])
-    _run_to_end(recipe, executor, "demo")
+    run_recipe(recipe, executor, "demo")
     for path in files:
         log.info("wrote %s (%d bytes)", path, path.stat().st_size)
-
-
-def _run_to_end(recipe: Recipe, executor: ExecutorName, session: str) -> None:
-    """One session of the recipe's graph from start to end.
-
-    Raises:
-        MmstreamError: the session failed.
-    """
-    try:
-        with running(executor, recipe.graph()) as started:
-            result = run_to_end(started, session)
-        if result.error is not None:
-            raise result.error
-    except OperatorError as error:
-        raise recipe.plainly(error) from error
-    warn_of_losses(result)
 
 
 def _choose_source(recipe: Recipe, source: str | None, device: str | None) -> None:

@@ -29,6 +29,10 @@ Language = Annotated[
 OnlyOnCamera = Annotated[
     bool, typer.Option("--only-on-camera", help="Leave out voices that are not those of the person on camera.")
 ]
+Trace = Annotated[
+    Path | None,
+    typer.Option("--trace", help="Folder for what each node does with each packet; see `mmstream trace`."),
+]
 ExecutorOption = Annotated[ExecutorName, typer.Option("--executor", help="Threads in this process, or actors on Ray.")]
 Pipeline = Annotated[
     Path | None,

@@ -7,7 +7,9 @@ from typing import Literal, Protocol
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.executors.ledger import Result
 from mmstream.graph import Graph
+from mmstream.observe.spans import Tracing
 from mmstream.record import Arguments
+from mmstream.sessions import SessionRow
 
 ExecutorName = Literal["local", "ray"]
 
@@ -33,16 +35,19 @@ class Executor(Protocol):
     def reached(self, session: str) -> float:
         """How far a session has come, media seconds, as far as this process knows; 0 when it is not open."""
 
+    def table(self) -> tuple[SessionRow, ...]:
+        """The open sessions, for people."""
+
     def close(self) -> None:
         """Stop every worker and release what they hold. Sessions still open are aborted."""
 
 
-def make(name: ExecutorName, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> Executor:
-    """The executor of that name; Ray is imported only where it is asked for."""
+def make(name: ExecutorName, graph: Graph, clock: Clock = SYSTEM_CLOCK, tracing: Tracing | None = None) -> Executor:
+    """The executor of that name; Ray is imported only where it is asked for. ``tracing``: where spans are written."""
     if name == "local":
         from mmstream.executors.local import LocalExecutor
 
-        return LocalExecutor(graph, clock)
+        return LocalExecutor(graph, clock, tracing)
     from mmstream.executors.ray import RayExecutor
 
-    return RayExecutor(graph, clock)
+    return RayExecutor(graph, clock, tracing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -9,8 +10,14 @@ from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import MmstreamError, Packet
 from mmstream.executors.ledger import Ledger, Replica, Result
 from mmstream.graph import Edge, Graph
+from mmstream.observe.metrics import Flusher
+from mmstream.observe.recorders import recorder
+from mmstream.observe.spans import Recorder, Tracing
 from mmstream.record import Arguments
+from mmstream.sessions import Expiry, SessionRow, State, admit
 from mmstream.worker import Worker
+
+log = logging.getLogger(__name__)
 
 JOIN_TIMEOUT_S = 5.0
 
@@ -18,16 +25,24 @@ JOIN_TIMEOUT_S = 5.0
 class LocalExecutor:
     """Runs a graph in threads. A full queue makes the thread before it wait: that is the backpressure."""
 
-    def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK, tracing: Tracing | None = None) -> None:
         self._graph = graph
+        self._clock = clock
+        self._since: dict[str, float] = {}  # session -> wall-clock seconds at which it was opened
+        self._draining: set[str] = set()
         self._ledger = Ledger(graph.workers, self._give_up)
         self._home = {node: spec.name for spec in graph.workers.values() for node in spec.nodes}
-        self._workers: dict[Replica, Worker] = {
-            (name, number): Worker(graph, spec, self, self._ledger.report, clock)
-            for name, spec in graph.workers.items()
-            for number in range(spec.replicas)
-        }
+        self._recorders: list[Recorder] = []
+        self._workers: dict[Replica, Worker] = {}
+        for name, spec in graph.workers.items():
+            for number in range(spec.replicas):
+                own = recorder(tracing, graph, spec, number)
+                self._workers[name, number] = Worker(graph, spec, self, self._ledger.report, clock, recorder=own)
+                self._recorders += [own] if own is not None else []
+        self._expiry = Expiry(graph.sessions, clock)
+        self._tending = Flusher(self._flush, self._expire)
         self._threads: list[threading.Thread] = []
+        self._started = False
         for worker in self._workers.values():
             worker.inbox.on_room = self._room_somewhere
 
@@ -53,8 +68,12 @@ class LocalExecutor:
         if faults:
             self.close()
             raise faults[0]
+        self._tending.__enter__()
+        self._started = True
 
     def open(self, session: str, arguments: Arguments | None = None) -> None:
+        admit(session, len(self._ledger.sessions()), self._graph.sessions)
+        self._since[session] = self._clock.now()
         workers = [self._workers[replica] for replica in self._ledger.pin(session).values()]
         for worker in workers:
             worker.open(session)
@@ -63,9 +82,25 @@ class LocalExecutor:
             worker.start(session, arguments)
 
     def wait(self, timeout_s: float | None = None) -> Result | None:
-        return self._ledger.wait(timeout_s)
+        result = self._ledger.wait(timeout_s)
+        if result is not None:
+            self._since.pop(result.session, None)
+            self._draining.discard(result.session)
+        return result
+
+    def table(self) -> tuple[SessionRow, ...]:
+        rows = []
+        for session in self._ledger.sessions():
+            pins = {name: self._ledger.replica(session, name) for name in self._graph.workers}
+            replicas = {name: replica[1] for name, replica in pins.items() if replica is not None}
+            state: State = "draining" if session in self._draining else "running"
+            lag_s = max((worker.lag_s(session) for worker in self._workers_of(session)), default=0.0)
+            since = self._since.get(session, 0.0)
+            rows.append(SessionRow(session, state, replicas, self.reached(session), lag_s, 0, 0, 0.0, since))
+        return tuple(rows)
 
     def stop(self, session: str) -> None:
+        self._draining.add(session)
         for worker in self._workers_of(session):
             worker.stop(session)
 
@@ -82,7 +117,18 @@ class LocalExecutor:
             worker.close()
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT_S)
+        if self._started:
+            self._tending.__exit__()
         self._ledger.end_all(MmstreamError("the executor was closed"))
+
+    def _flush(self) -> None:
+        for one in self._recorders:
+            one.flush()
+
+    def _expire(self) -> None:
+        for session in self._expiry.idle({name: self.reached(name) for name in self._ledger.sessions()}):
+            log.info("session %s: nothing has come for %g s; it ends", session, self._graph.sessions.idle_s)
+            self.stop(session)
 
     def _workers_of(self, session: str) -> list[Worker]:
         replicas = [self._ledger.replica(session, name) for name in self._graph.workers]

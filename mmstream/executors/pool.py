@@ -17,6 +17,7 @@ from mmstream.executors.ledger import Ledger, Replica
 from mmstream.executors.ray_host import CLOSE_TIMEOUT_S, Birth, Host
 from mmstream.executors.ray_link import LinkError, ask
 from mmstream.graph import Graph, WorkerSpec
+from mmstream.observe.spans import Tracing
 from mmstream.recovery import blackbox
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,13 @@ class _Clerk:
 class Pool:
     """Every replica and standby. ``born`` hears of each actor that is there and can be used."""
 
-    def __init__(self, graph: Graph, ledger: Ledger, born: Callable[[Replica, Any], None]) -> None:
+    def __init__(
+        self, graph: Graph, ledger: Ledger, born: Callable[[Replica, Any], None], tracing: Tracing | None
+    ) -> None:
         self._graph = graph
         self._ledger = ledger
         self._born = born
+        self._tracing = tracing
         self._lock = threading.Lock()
         self._replenishing = threading.Lock()
         self._members: dict[Replica, Member] = {}
@@ -196,7 +200,7 @@ class Pool:
             max_task_retries=0,
             scheduling_strategy=self._strategy(spec, replica[1]),
             concurrency_groups={"link": 1, "control": 2, "pull": 1, "room": 4 + 2 * sum(most.values())},
-        )(Host).remote(self._graph, *replica, box)
+        )(Host).remote(self._graph, *replica, box, self._tracing)
         with self._lock:
             self._starting[replica] = Starting(actor, box, standby)
         return replica

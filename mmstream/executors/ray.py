@@ -10,9 +10,10 @@ import logging
 import pickle
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import ray
 
@@ -30,11 +31,15 @@ from mmstream.executors.rescue import Loss, Rescue
 from mmstream.executors.spread import Live, Move, Spreader
 from mmstream.graph import Graph
 from mmstream.lane import LaneKey
+from mmstream.observe.metrics import Flusher
+from mmstream.observe.ray_metrics import RayMetrics
+from mmstream.observe.recorders import recorder
+from mmstream.observe.spans import Recorder, Tracing
 from mmstream.outcome import Outcome
 from mmstream.record import Arguments
 from mmstream.recovery.book import Book, Snapshot
 from mmstream.recovery.saving import Part
-from mmstream.sessions import SessionRow, admit
+from mmstream.sessions import SessionRow, State, admit
 from mmstream.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -45,7 +50,7 @@ PULL_S = 1.0  # how long an actor holds the driver's question before it answers 
 class RayExecutor:
     """Runs a graph in actors. Every call has a timeout; the sessions of a worker that dies or hangs go on elsewhere."""
 
-    def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, graph: Graph, clock: Clock = SYSTEM_CLOCK, tracing: Tracing | None = None) -> None:
         self._graph = graph
         self._clock = clock
         self._ledger = Ledger(graph.workers, self._give_up)
@@ -55,15 +60,29 @@ class RayExecutor:
         self._oldest_s: dict[Replica, float] = {}  # how long an actor's oldest packet has waited
         self._books = threading.Lock()
         self._closing = False
+        self._started = False
         self._owns_ray = False
         self._departures = Departures(graph, "driver", self._replica_lost, self._session_failed, self._room)
         self._driver: Worker | None = None
+        self._metrics = RayMetrics()
+        self._recorder: Recorder | None = None
+        self._observing = Flusher(self._flush, self._look)
         for spec in graph.workers.values():
             for number in range(spec.replicas):
                 self._ledger.bury((spec.name, number))  # none is there yet
             if spec.place == "driver":
-                self._driver = Worker(graph, spec, self._departures, self._driver_ended, clock, saved=self._saved)
-        self._pool = Pool(graph, self._ledger, self._actor_born)
+                self._recorder = recorder(tracing, graph, spec, 0)
+                self._driver = Worker(
+                    graph,
+                    spec,
+                    self._departures,
+                    self._driver_ended,
+                    clock,
+                    saved=self._saved,
+                    metrics=self._metrics,
+                    recorder=self._recorder,
+                )
+        self._pool = Pool(graph, self._ledger, self._actor_born, tracing)
         self._spreader = Spreader(graph, self._driver, self._departures, self._pool, self._replica_lost)
         self._rescue = Rescue(graph, self._ledger, self._pool, self._spreader, self._lives, self._fail, self._recovered)
         self._keeper = Keeper(
@@ -89,6 +108,8 @@ class RayExecutor:
             raise
         if self._driver is not None:
             self._run(self._driver.run, "driver")
+        self._observing.__enter__()
+        self._started = True
         for thread in (self._rescue.thread, self._keeper.thread):
             self._threads.append(thread)
             thread.start()
@@ -110,6 +131,10 @@ class RayExecutor:
         result = self._ledger.wait(timeout_s)
         if result is not None:
             self._forget(result.session)
+            self._metrics.session_ended(result.session)
+            for lane in result.lanes:
+                if lane.dropped:
+                    self._metrics.dropped(lane.edge, "full", lane.dropped)
         return result
 
     def _forget(self, session: str) -> None:
@@ -187,6 +212,8 @@ class RayExecutor:
         self._departures.close()
         if self._driver is not None:
             self._driver.close()
+        if self._started:
+            self._observing.__exit__()
         self._pool.close()
         for thread in self._threads:
             thread.join(PULL_S + 1.0)
@@ -337,7 +364,25 @@ class RayExecutor:
         at = self._pool.lose(replica)
         self._departures.forget(replica)
         if at is not None:
+            self._metrics.restarted(replica[0])
             self._rescue.lost(Loss(replica, error, at, since))
 
     def _recovered(self, live: Live, seconds: float) -> None:
+        self._metrics.recovered(seconds)
         log.info("session %s goes on after %.2f s", live.name, seconds)
+
+    def _look(self) -> None:
+        """Read off what the metrics are to show."""
+        rows = self.table()
+        counts = Counter(row.state for row in rows)
+        self._metrics.sessions({state: counts[state] for state in get_args(State)})
+        for row in rows:
+            self._metrics.lag(row.session, row.lag_s)
+        if self._driver is not None:
+            for edge, (packets, age_s) in self._driver.inbox.waiting().items():
+                self._metrics.queue(edge, packets, age_s)
+
+    def _flush(self) -> None:
+        self._metrics.flush()
+        if self._recorder is not None:
+            self._recorder.flush()

@@ -21,6 +21,10 @@ from mmstream.executors.outbox import Batch, Question
 from mmstream.executors.ray_link import LinkError, Receipt
 from mmstream.graph import Graph
 from mmstream.lane import LaneKey
+from mmstream.observe.metrics import Flusher
+from mmstream.observe.ray_metrics import RayMetrics
+from mmstream.observe.recorders import recorder
+from mmstream.observe.spans import Tracing
 from mmstream.outcome import Outcome
 from mmstream.record import Arguments
 from mmstream.recovery.blackbox import BlackBox
@@ -80,8 +84,8 @@ class Host:
     Faults are returned, not raised, where the caller is to read them: a raised one would come wrapped in Ray's own.
     """
 
-    def __init__(self, graph: Graph, worker: str, number: int, box: str) -> None:
-        """``box``: name of the black box, see ``mmstream.recovery.blackbox``."""
+    def __init__(self, graph: Graph, worker: str, number: int, box: str, tracing: Tracing | None) -> None:
+        """``box``: name of the black box, see ``mmstream.recovery.blackbox``; ``tracing``: None for a run without."""
         self._incarnation = uuid.uuid4().hex
         self._blackbox = BlackBox(box)
         self._departures = Departures(
@@ -90,13 +94,19 @@ class Host:
         self._outcomes: deque[Outcome] = deque()
         self._parts: deque[Part] = deque()
         self._lost: deque[tuple[Replica, LinkError]] = deque()
+        spec = graph.workers[worker]
+        self._metrics = RayMetrics()
+        self._recorder = recorder(tracing, graph, spec, number)
+        self._observing = Flusher(self._flush, self._look)
         self._worker = Worker(
             graph,
-            graph.workers[worker],
+            spec,
             self._departures,
             self._session_ended,
             saved=self._saved,
             blackbox=self._blackbox,
+            metrics=self._metrics,
+            recorder=self._recorder,
         )
         self._taken: dict[str, int] = {}  # link -> packets taken
         self._asked: dict[str, int] = {}  # link -> number of its last question about room
@@ -122,6 +132,7 @@ class Host:
         self._thread = threading.Thread(target=live, name="mmstream-worker", daemon=True)
         self._thread.start()
         built.wait()
+        self._observing.__enter__()
         return Birth(ray.get_runtime_context().get_node_id(), os.getpid(), faults[0] if faults else None)
 
     @ray.method(concurrency_group="control")
@@ -167,6 +178,7 @@ class Host:
         self._departures.close()
         if self._thread is not None:
             self._thread.join(CLOSE_TIMEOUT_S)
+        self._observing.__exit__()
         self._blackbox.close()
 
     @ray.method(concurrency_group="link")
@@ -209,6 +221,15 @@ class Host:
     def answer(self, question: Question, granted: Mapping[LaneKey, int | None]) -> None:
         """The driver's lanes have room again."""
         self._departures.mailbox.answer(question, granted)
+
+    def _look(self) -> None:
+        for edge, (packets, age_s) in self._worker.inbox.waiting().items():
+            self._metrics.queue(edge, packets, age_s)
+
+    def _flush(self) -> None:
+        self._metrics.flush()
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def _session_ended(self, outcome: Outcome) -> None:
         self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)

@@ -12,12 +12,13 @@ from mmstream.media import Hypothesis
 from mmstream.pipeline.classes import check_allowed
 from mmstream.pipeline.document import Document
 from mmstream.pipeline.edges import Drafts, check_cycles, check_edges, finished_edge, in_order
+from mmstream.pipeline.limits import Limits, read_limits
 from mmstream.pipeline.nodes import Draft, read_nodes
 from mmstream.pipeline.problems import PipelineError, Problem
 from mmstream.pipeline.report import Report
 from mmstream.pipeline.workers import WorkerDraft, queues, read_workers, waiting_cycle
 
-TOP_KEYS = ("capacity", "nodes", "workers")
+TOP_KEYS = ("capacity", "nodes", "workers", "sessions", "recovery", "max_lag_ms")
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ def check(document: Document, allow: Sequence[str] = ()) -> Graph:
         PipelineError: with every problem of the document.
     """
     report = Report(document)
-    drafts, workers, capacity = _examine(report, allow)
+    found = _examine(report, allow)
     if report.problems:
         raise PipelineError(report.problems)
-    return _graph(document, drafts, workers, capacity)
+    return _graph(document, found)
 
 
 def roles(document: Document, allow: Sequence[str] = ()) -> Roles:
@@ -52,7 +53,7 @@ def roles(document: Document, allow: Sequence[str] = ()) -> Roles:
         PipelineError: the class of a node cannot be found; with every problem of the document.
     """
     report = Report(document)
-    drafts, _, _ = _examine(report, allow)
+    drafts = _examine(report, allow).drafts
     if any(draft.kind is None for draft in drafts.values()):
         raise PipelineError(report.problems)
     operators = [draft for draft in drafts.values() if not draft.is_source]
@@ -69,7 +70,17 @@ def _is_sink(draft: Draft) -> bool:
     return draft.kind is not None and (issubclass(draft.kind, Sink) or not draft.emits)
 
 
-def _examine(report: Report, allow: Sequence[str]) -> tuple[Drafts, Mapping[str, WorkerDraft], int | None]:
+@dataclass(frozen=True)
+class _Found:
+    """A document taken apart."""
+
+    drafts: Drafts
+    workers: Mapping[str, WorkerDraft]
+    capacity: int | None
+    limits: Limits
+
+
+def _examine(report: Report, allow: Sequence[str]) -> _Found:
     document = report.document
     for name in check_allowed(allow, Path(document.path).parent):
         message = "--allow takes the name of a module, such as my_operators"
@@ -78,6 +89,7 @@ def _examine(report: Report, allow: Sequence[str]) -> tuple[Drafts, Mapping[str,
     capacity = None
     if "capacity" in document.content:
         capacity = report.integer(document.content["capacity"], ("capacity",), "'capacity' (packets)", 1)
+    limits = read_limits(report)
     drafts = read_nodes(report, allow)
     check_edges(report, drafts, allow)
     cyclic = check_cycles(report, drafts)
@@ -85,7 +97,7 @@ def _examine(report: Report, allow: Sequence[str]) -> tuple[Drafts, Mapping[str,
     _check_sizes(report, drafts, workers)
     if not cyclic:
         _check_circle(report, drafts, workers)
-    return drafts, workers, capacity
+    return _Found(drafts, workers, capacity, limits)
 
 
 def _check_sizes(report: Report, drafts: Drafts, workers: Mapping[str, WorkerDraft]) -> None:
@@ -116,15 +128,18 @@ def _check_circle(report: Report, drafts: Drafts, workers: Mapping[str, WorkerDr
         )
 
 
-def _graph(document: Document, drafts: Drafts, workers: Mapping[str, WorkerDraft], capacity: int | None) -> Graph:
-    order = in_order(drafts)
+def _graph(document: Document, found: _Found) -> Graph:
+    drafts, order = found.drafts, in_order(found.drafts)
     return Graph(
         document.path,
         {name: drafts[name].finished(document.lines.get(("nodes", name), 0)) for name in order},
         tuple(
-            finished_edge(drafts[given.source], drafts[name], given, capacity)
+            finished_edge(drafts[given.source], drafts[name], given, found.capacity)
             for name in order
             for given in drafts[name].inputs
         ),
-        {worker.name: worker.finished(order) for worker in workers.values() if worker.nodes},
+        {worker.name: worker.finished(order) for worker in found.workers.values() if worker.nodes},
+        found.limits.recovery,
+        found.limits.sessions,
+        found.limits.max_lag_s,
     )

@@ -15,6 +15,9 @@ from mmstream.pipeline.problems import PipelineError, Problem, shown
 from mmstream.pipeline.variables import replacing
 from mmstream.spelling import did_you_mean
 
+DRIVER = "driver"  # the worker that is the user's own process
+TOP_SETTINGS = ("capacity", "max_lag_ms")
+
 _SETTING = re.compile(r"(?:(?P<node>[^.=]+)\.)?(?P<name>[^.=]+)=(?P<value>.*)", re.DOTALL)
 
 
@@ -46,19 +49,19 @@ class Document:
         return Problem(self.path, 0, message)
 
     def set(self, setting: str) -> None:
-        """Take one ``--set``: ``node.argument=value`` or ``capacity=value``; the value is read as YAML.
+        """Take one ``--set``: ``node.argument=value``, or a value of ``TOP_SETTINGS``; the value is read as YAML.
 
         What is wrong with it is reported with everything else, by ``check``.
         """
         origin = f"--set {setting}"
         found = _SETTING.fullmatch(setting)
-        if found is None or (found["node"] is None and found["name"] != "capacity"):
-            message = "write node.argument=value, or capacity=value, such as --set source.device=hw:1"
+        if found is None or (found["node"] is None and found["name"] not in TOP_SETTINGS):
+            message = "write node.argument=value, capacity=value or max_lag_ms=value, such as --set mic.device=1"
             self.problems.append(Problem(origin, 0, message))
             return
         value, text = _setting_value(found["value"])
         if found["node"] is None:
-            self._place(("capacity",), value, text, origin)
+            self._place((found["name"],), value, text, origin)
             return
         name = found["node"]
         entry = self.nodes.get(name)
@@ -164,7 +167,7 @@ class Document:
                 if isinstance(spec, dict) and "nodes" in spec:
                     self._remove_name(spec, "nodes", name, ("workers", worker, "nodes"))
                     if "nodes" not in spec:
-                        del workers[worker]
+                        _remove_worker(workers, worker)
 
     def _remove_name(self, holder: dict[str, Any], key: str, name: str, keys: Keys) -> None:
         """Take ``name`` out of a name, list or mapping of names; out goes the key once nothing is left."""
@@ -192,6 +195,16 @@ class Document:
             missing = did_you_mean(name, self.nodes, "there are")
             raise MmstreamError(f"{self.path}: there is no node {name!r}{missing}")
         return entry
+
+
+def _remove_worker(workers: dict[str, Any], name: str) -> None:
+    """Remove a worker; what was near it is near what it was near itself. The user's process remains in any case."""
+    gone = workers.pop(name)
+    for spec in workers.values():
+        if name != DRIVER and isinstance(spec, dict) and spec.get("near") == name:
+            del spec["near"]
+            if "near" in gone:
+                spec["near"] = gone["near"]
 
 
 def _setting_value(text: str) -> tuple[Any, str]:

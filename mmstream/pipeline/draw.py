@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mmstream.graph import Edge, Graph, Node, WorkerSpec
-from mmstream.pipeline.problems import shown
+from mmstream.pipeline.problems import listed, shown
 from mmstream.pipeline.workers import has_queue
 
 _ASCII = str.maketrans("●│├─╮╯┴┬┼→", "*||-\\/+++>")
@@ -142,9 +142,22 @@ def _workers(graph: Graph) -> list[str]:
     return [f"{name:<{width}}  {_described(worker)}" for name, worker in graph.workers.items()]
 
 
+def _size(worker: WorkerSpec) -> list[str]:
+    """How many replicas a worker has, where there is more to say than that it is one."""
+    said = [f"{worker.replicas} replicas"] if worker.replicas > 1 else []
+    if worker.scale is not None:
+        calls = [f"{worker.scale.sessions} sessions each"] if worker.scale.sessions is not None else []
+        calls += [f"{worker.scale.queue_s * 1000:g} ms of waiting"] if worker.scale.queue_s is not None else []
+        said = [f"{worker.replicas} to {worker.scale.most} replicas, more above {listed(calls, 'or')}"]
+    said += [f"{worker.standby} on standby"] if worker.standby else []
+    said += [f"up to {worker.limit} sessions a replica"] if worker.limit is not None else []
+    said += [f"near {worker.near}"] if worker.near is not None else []
+    return said
+
+
 def _described(worker: WorkerSpec) -> str:
     said = ["in your process"] if worker.place == "driver" else []
-    said += [f"{worker.replicas} replicas"] if worker.replicas > 1 else []
+    said += _size(worker)
     said += [f"{name} {amount:g}" for name, amount in worker.resources.items()]
     if worker.batch is not None:
         said.append(f"batches of up to {worker.batch.max_size} within {worker.batch.max_wait_s * 1000:g} ms")

@@ -72,6 +72,17 @@ class Report:
         self.add(keys, f"{what} must be a number of at least 0, not {shown(value)}")
         return None
 
+    def positive(self, value: Any, keys: Keys, what: str) -> float | None:
+        """A finite number above 0."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+            return value
+        self.add(keys, f"{what} must be a number above 0, not {shown(value)}")
+        return None
+
+    def positive_or_null(self, value: Any, keys: Keys, what: str) -> float | None:
+        """A finite number above 0; null, which means that there is no bound, gives None without a complaint."""
+        return None if value is None else self.positive(value, keys, what)
+
     def flag(self, value: Any, keys: Keys, what: str) -> bool:
         if not isinstance(value, bool):
             self.add(keys, f"{what} must be true or false, not {shown(value)}")

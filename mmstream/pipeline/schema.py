@@ -15,9 +15,11 @@ from typing import Any, Literal, Union
 from mmstream.core import Source
 from mmstream.pipeline.arguments import Parameters
 from mmstream.pipeline.classes import Kind, every_operator
+from mmstream.pipeline.document import DRIVER
+from mmstream.pipeline.limits import RECOVERY_KEYS, SESSION_KEYS
 from mmstream.pipeline.nodes import EDGE_KEYS, NODE_KEYS, OVERFLOWS
 from mmstream.pipeline.report import NAME
-from mmstream.pipeline.workers import DRIVER
+from mmstream.pipeline.workers import BATCH_KEYS, DRIVER_KEYS, SCALE_KEYS, WORKER_KEYS
 
 Schema = dict[str, Any]
 
@@ -57,15 +59,46 @@ def schema(allow: Sequence[str] = ()) -> Schema:
                 "properties": {DRIVER: {"$ref": "#/$defs/driver"}},
                 "additionalProperties": {"$ref": "#/$defs/worker"},
             },
+            **_limits(),
         },
         "$defs": {
             "node": _node(operators),
             "inputs": _inputs(),
             "edge": _edge(),
-            "worker": _worker(("nodes", "resources", "replicas", "batch")),
-            "driver": _worker(("nodes", "batch")),
+            "worker": _worker(WORKER_KEYS),
+            "driver": _worker(DRIVER_KEYS),
             **{f"with.{use}": _arguments(kind) for use, kind in operators.items()},
         },
+    }
+
+
+def _limits() -> Schema:
+    """What holds for every session."""
+    whole, above_zero = {"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0}
+    nullable = {"anyOf": [above_zero, {"type": "null"}, _VARIABLE]}
+    sessions: Schema = {
+        "limit": {
+            "anyOf": [whole, {"type": "null"}, _VARIABLE],
+            "description": "Sessions open at a time; null: any number",
+        },
+        "idle_s": {
+            **nullable,
+            "description": "A session whose sources give nothing for so long is ended; null: never",
+        },
+    }
+    said = {
+        "snapshot_s": "Between two snapshots of a session",
+        "replay_s": "Media that a live source keeps at most for a replay",
+        "deadline_s": "A worker that has not answered for so long is lost",
+        "hung_s": "An operator that has not returned for so long is hung, and its worker lost",
+    }
+    assert set(sessions) == set(SESSION_KEYS)
+    assert set(said) == set(RECOVERY_KEYS)
+    recovery = {name: {**_or_variable(above_zero), "description": text} for name, text in said.items()}
+    return {
+        "sessions": {"type": "object", "properties": sessions, "additionalProperties": False},
+        "recovery": {"type": "object", "properties": recovery, "additionalProperties": False},
+        "max_lag_ms": {**nullable, "description": "Live media later than this is given up, with a gap; null: never"},
     }
 
 
@@ -183,7 +216,7 @@ def _edge() -> Schema:
 
 def _worker(keys: Sequence[str]) -> Schema:
     amount = _or_variable({"type": "number", "minimum": 0})
-    batch = {
+    batch: Schema = {
         "type": "object",
         "required": ["max_size"],
         "additionalProperties": False,
@@ -193,10 +226,41 @@ def _worker(keys: Sequence[str]) -> Schema:
         },
     }
     names = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    whole = {"type": "integer", "minimum": 1}
     properties: Schema = {
         "nodes": {"anyOf": [{"type": "string"}, names]},
         "resources": {"type": "object", "additionalProperties": amount, "description": "CPU, GPU, memory or your own"},
-        "replicas": _or_variable({"type": "integer", "minimum": 1}),
+        "replicas": {"anyOf": [whole, _scale(), _VARIABLE]},
+        "standby": {
+            **_or_variable({"type": "integer", "minimum": 0}),
+            "description": "Further replicas, loaded, that wait for one to be lost",
+        },
+        "limit": {**_or_variable(whole), "description": "Sessions that a replica takes"},
+        "near": {"type": "string", "description": "The worker on whose machine its replicas are to be"},
         "batch": batch,
     }
+    assert set(batch["properties"]) == set(BATCH_KEYS)
+    assert set(properties) == set(WORKER_KEYS)
     return {"type": "object", "additionalProperties": False, "properties": {key: properties[key] for key in keys}}
+
+
+def _scale() -> Schema:
+    """How many replicas there may be, and what calls for more."""
+    whole = _or_variable({"type": "integer", "minimum": 1})
+    properties: Schema = {
+        "min": whole,
+        "max": whole,
+        "sessions": {**whole, "description": "Per replica: more of them call for another replica"},
+        "queue_ms": {
+            **_or_variable({"type": "number", "exclusiveMinimum": 0}),
+            "description": "A packet that has waited for longer calls for another replica",
+        },
+    }
+    assert set(properties) == set(SCALE_KEYS)
+    return {
+        "type": "object",
+        "required": ["max"],
+        "anyOf": [{"required": ["sessions"]}, {"required": ["queue_ms"]}],
+        "additionalProperties": False,
+        "properties": properties,
+    }

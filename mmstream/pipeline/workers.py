@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmstream.core import BatchOperator, Place, Source
-from mmstream.graph import Batch, WorkerSpec
+from mmstream.graph import Batch, Scale, WorkerSpec
 from mmstream.pipeline.classes import Kind
+from mmstream.pipeline.document import DRIVER
 from mmstream.pipeline.edges import Drafts
 from mmstream.pipeline.lines import Keys
 from mmstream.pipeline.nodes import Draft, unknown_node
+from mmstream.pipeline.problems import shown
 from mmstream.pipeline.report import Report
-from mmstream.spelling import nearest
+from mmstream.spelling import did_you_mean, nearest
 
-DRIVER = "driver"
 MAIN = "main"
-WORKER_KEYS = ("nodes", "resources", "replicas", "batch")
+DRIVER_KEYS = ("nodes", "batch")
+WORKER_KEYS = ("nodes", "resources", "replicas", "standby", "limit", "near", "batch")
+SCALE_KEYS = ("min", "max", "sessions", "queue_ms")
 BATCH_KEYS = ("max_size", "max_wait_ms")
 EXAMPLE = "{nodes: [speech, decode], resources: {GPU: 1}}"
 
@@ -33,12 +36,27 @@ class WorkerDraft:
     resources: dict[str, float] = field(default_factory=dict)
     replicas: int = 1
     batch: Batch | None = None
+    standby: int = 0
+    scale: Scale | None = None
+    limit: int | None = None
+    near: str | None = None
 
     def finished(self, order: Sequence[str]) -> WorkerSpec:
         """The worker of the graph; its nodes in topological order."""
         nodes = tuple(name for name in order if name in self.nodes)
         place: Place = "driver" if self.name == DRIVER else "worker"
-        return WorkerSpec(self.name, nodes, place, self.resources, self.replicas, self.batch)
+        return WorkerSpec(
+            self.name,
+            nodes,
+            place,
+            self.resources,
+            self.replicas,
+            self.batch,
+            self.standby,
+            self.scale,
+            self.limit,
+            self.near,
+        )
 
 
 def read_workers(report: Report, drafts: Drafts) -> dict[str, WorkerDraft]:
@@ -60,6 +78,7 @@ def read_workers(report: Report, drafts: Drafts) -> dict[str, WorkerDraft]:
         if not worker.nodes and not _names(report, worker.name):
             report.add(("workers", worker.name), f"worker {worker.name!r} has no nodes")
         _check_batch(report, worker, drafts)
+    _check_near(report, workers)
     return workers
 
 
@@ -84,17 +103,93 @@ def _read_worker(report: Report, name: str, entry: Any, drafts: Drafts) -> Worke
         if node not in drafts:
             report.add(place, unknown_node(node, list(drafts)))
     if name == DRIVER:
-        for key in ("resources", "replicas"):
-            if key in entry:
+        for key in entry:
+            if key not in DRIVER_KEYS:
                 report.add((*keys, key), f"worker 'driver' is the user's own process: it takes no {key!r}")
-        entry = {key: value for key, value in entry.items() if key not in ("resources", "replicas")}
+        entry = {key: value for key, value in entry.items() if key in DRIVER_KEYS}
     if "resources" in entry:
         worker.resources = _read_resources(report, entry["resources"], (*keys, "resources"))
-    if "replicas" in entry:
-        worker.replicas = report.integer(entry["replicas"], (*keys, "replicas"), "'replicas'", 1) or 1
     if "batch" in entry:
         worker.batch = _read_batch(report, entry["batch"], (*keys, "batch"))
+    _read_size(report, worker, entry, keys)
+    if "near" in entry and not isinstance(entry["near"], str):
+        report.add((*keys, "near"), f"'near' must be the name of a worker, not {shown(entry['near'])}")
+    elif "near" in entry:
+        worker.near = entry["near"]
     return worker
+
+
+def _read_size(report: Report, worker: WorkerDraft, entry: dict[str, Any], keys: Keys) -> None:
+    """How many replicas there are, how many wait beside them, and how many sessions each takes."""
+    replicas = entry.get("replicas", 1)
+    if isinstance(replicas, dict):
+        worker.replicas, worker.scale = _read_scale(report, replicas, (*keys, "replicas"))
+    else:
+        worker.replicas = report.integer(replicas, (*keys, "replicas"), "'replicas'", 1) or 1
+    if "standby" in entry:
+        worker.standby = report.integer(entry["standby"], (*keys, "standby"), "'standby' (replicas)", 0) or 0
+    if "limit" in entry:
+        worker.limit = report.integer(entry["limit"], (*keys, "limit"), "'limit' (sessions of a replica)", 1)
+    wanted = worker.scale.sessions if worker.scale is not None else None
+    if worker.limit is not None and wanted is not None and worker.limit < wanted:
+        report.add(
+            (*keys, "limit"),
+            f"'limit' ({worker.limit}) must be at least 'sessions' of 'replicas' ({wanted}): "
+            "no replica would ever have enough of them to call for another",
+        )
+
+
+def _read_scale(report: Report, given: dict[str, Any], keys: Keys) -> tuple[int, Scale | None]:
+    """The fewest replicas, and when there are more; None where the file does not say it in a way that makes sense."""
+    known = report.mapping(given, keys, "'replicas'", SCALE_KEYS, "{min: 1, max: 4, sessions: 8}")
+    meant = {nearest(key, SCALE_KEYS) for key in given}
+    least = report.integer(known.get("min", 1), (*keys, "min"), "'min' (replicas)", 1)
+    most = sessions = queue_ms = None
+    if "max" in known:
+        most = report.integer(known["max"], (*keys, "max"), "'max' (replicas)", 1)
+    elif "max" not in meant:
+        report.add(keys, "'replicas' does not say how many there may be: max")
+    if "sessions" in known:
+        sessions = report.integer(known["sessions"], (*keys, "sessions"), "'sessions' (per replica)", 1)
+    if "queue_ms" in known:
+        queue_ms = report.positive(known["queue_ms"], (*keys, "queue_ms"), "'queue_ms'")
+    if not meant & {"sessions", "queue_ms"}:
+        report.add(keys, "'replicas' does not say what calls for more of them: sessions (per replica), or queue_ms")
+    if least is not None and most is not None and most < least:
+        report.add((*keys, "max"), f"'max' ({most}) must be at least 'min' ({least})")
+    scale = None if most is None else Scale(most, sessions, None if queue_ms is None else queue_ms / 1000)
+    return least or 1, scale
+
+
+def _check_near(report: Report, workers: Mapping[str, WorkerDraft]) -> None:
+    """``near`` names another worker, or the user's own process, and does not lead back to where it began."""
+    names = dict.fromkeys([*workers, DRIVER])
+    for worker in workers.values():
+        keys: Keys = ("workers", worker.name, "near")
+        if worker.near is None:
+            continue
+        if worker.near == worker.name:
+            report.add(keys, f"worker {worker.name!r} cannot be near itself; name the worker that it takes from")
+        elif worker.near not in names:
+            others = [name for name in names if name != worker.name]
+            there = did_you_mean(worker.near, others, "there are")
+            report.add(keys, f"there is no worker {shown(worker.near)}{there}")
+    told: set[str] = set()
+    for name in workers:
+        circle = _circle(workers, name)
+        if len(circle) > 1 and not told & set(circle):
+            told.update(circle)
+            report.add(("workers", name, "near"), f"a circle of 'near': {' -> '.join([*circle, name])}")
+
+
+def _circle(workers: Mapping[str, WorkerDraft], start: str) -> list[str]:
+    """The workers from ``start`` on, each near the next, where the last is near ``start``; else nothing."""
+    path: list[str] = []
+    following: str | None = start
+    while following is not None and following in workers and following not in path:
+        path.append(following)
+        following = workers[following].near
+    return path if following == start else []
 
 
 def _read_resources(report: Report, given: Any, keys: Keys) -> dict[str, float]:

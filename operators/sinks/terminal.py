@@ -31,20 +31,26 @@ class Terminal(Sink[TerminalState]):
 
     On a terminal an utterance is shown while it is spoken, stable words plain and unstable ones dim, and changes in
     place. Into a pipe or a file goes each utterance once it is over, whole and at once. ``times`` puts the
-    media time before each line. The session's name stands there while more than one session is open.
+    media time before each line. The session's name stands there from the moment on when a second one is open.
+
+    With ``many`` sessions every line has its name, and on a terminal too an utterance is shown once it is over.
     """
 
     accepts: ClassVar[tuple[type, ...]] = (Caption, Gap)
 
-    def __init__(self, times: bool = False) -> None:
+    def __init__(self, times: bool = False, many: bool = False) -> None:
         self.times = times
+        self.many = many
+        self._named = many
         self._open: dict[str, TerminalState] = {}
         self._screen: Screen | None = None  # on a terminal, while a session is open
 
     def open(self, session: str) -> TerminalState:
-        if not self._open and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        able = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        if able and not self.many and not self._open:
             self._screen = Screen(sys.stdout)
         state = self._open[session] = TerminalState(session)
+        self._named = self._named or len(self._open) > 1
         return state
 
     def process(self, packet: Packet[Any], state: TerminalState) -> Iterable[Packet[Any]]:
@@ -131,7 +137,7 @@ class Terminal(Sink[TerminalState]):
         if self.times:
             seconds, tenths = divmod(int(10 * start), 10)
             head.append(f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{tenths} ", "bold")
-        if len(self._open) > 1:
+        if self._named:
             head.append(f"{_printable(state.session)}: ", "bold")
         return head
 

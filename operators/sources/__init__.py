@@ -5,7 +5,7 @@ from operators.sources.container import MediaInfo, probe
 from operators.sources.devices import InputDevice, list_devices
 from operators.sources.errors import SourceError, SourceLost
 from operators.sources.live_url import LiveUrl
-from operators.sources.media_file import MediaFile
+from operators.sources.media_file import MediaFile, PlayedFile
 from operators.sources.microphone import Microphone
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MediaFile",
     "MediaInfo",
     "Microphone",
+    "PlayedFile",
     "SourceError",
     "SourceLost",
     "list_devices",

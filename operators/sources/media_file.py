@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from mmstream.core import Packet, Source
+from mmstream.core import Packet, Place, Source
 from mmstream.media import AudioChunk, Medium, VideoFrame
 from operators.sources.container import (
     MEDIA,
@@ -143,3 +143,27 @@ class MediaFile(Source):
             if self.clock.wait(due - now, self.stopping):
                 return
             yield dataclasses.replace(packet, captured_at=due)
+
+
+class PlayedFile(MediaFile):
+    """A media file as if it came from a microphone and a camera: it plays at its own pace and cannot be asked to wait.
+
+    Like a device it runs in the user's process, so it outlives the workers of a cluster.
+    """
+
+    live: ClassVar[bool] = True
+    runs_on: ClassVar[Place] = "driver"
+
+    def __init__(
+        self,
+        path: str,
+        streams: Streams = "audio",
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        chunk_ms: int = 100,
+    ) -> None:
+        """As for ``MediaFile``."""
+        super().__init__(path, streams, "realtime", start_s, end_s, chunk_ms)
+
+    def __str__(self) -> str:
+        return self.path
