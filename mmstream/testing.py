@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from mmstream.chain import through
 from mmstream.core import Operator, Packet
-from mmstream.media import Gap
 
 State = TypeVar("State")
 
@@ -35,16 +35,4 @@ class ManualClock:
 
 def run_operator(operator: Operator[State], packets: Iterable[Packet[Any]], session: str = "test") -> list[Packet[Any]]:
     """Every packet that ``operator`` gives for ``packets`` and the end of the stream, as in a pipeline."""
-    return list(_run(operator, packets, session))
-
-
-def _run(operator: Operator[State], packets: Iterable[Packet[Any]], session: str) -> Iterator[Packet[Any]]:
-    state = operator.open(session)
-    for packet in packets:
-        if isinstance(packet.data, Gap) and Gap not in operator.accepts:
-            yield from operator.flush(state)
-            yield packet
-            state = operator.open(session)
-        else:
-            yield from operator.process(packet, state)
-    yield from operator.flush(state)
+    return list(through([operator], packets, session))

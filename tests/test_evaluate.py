@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,14 +114,56 @@ def test_the_command_sweeps(manifest: Path, tiny: Path, tmp_path: Path) -> None:
         (["--noise", "nowhere", "--snr", 0], "nowhere: there is no sound file or folder of sound files"),
         (["--drop-video", 0.5], "--drop-video: there is no video in --modality audio"),
         (["--av-offset-ms", 40], "--av-offset-ms: there is no video in --modality audio"),
+        (["--drop-kind", "burst"], "--drop-kind burst loses nothing: say how much with --drop-video"),
+        (["--out", "elsewhere"], "--out is the folder of --sweep"),
         (["--sweep", "--snr", 0], "--sweep runs every condition, as fast as possible and in this process: drop --snr"),
         (["--sweep", "--realtime"], "drop --realtime"),
         (["--sweep", "--modality", "audio"], "drop --modality"),
+        (["--sweep", "--drop-kind", "all"], "drop --drop-kind"),
         (["--sweep", "--noise", "nowhere"], "nowhere: there is no sound file or folder of sound files"),
     ],
 )
 def test_options_that_do_not_go_together(manifest: Path, options: list[Any], said: str) -> None:
     call("evaluate", manifest, "--model", "sphinx", *options).the_line(said)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--snr", 1000],
+        ["--snr", "nan"],
+        ["--snr=-inf"],
+        ["--drop-video", 2],
+        ["--drop-video", "nan"],
+        ["--av-offset-ms", 1e9],
+        ["--av-offset-ms", "nan"],
+    ],
+)
+def test_options_out_of_range(manifest: Path, options: list[Any]) -> None:
+    done = call("evaluate", manifest, "--model", "sphinx", *options)
+    said = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", done.err).replace("│", " ").split())
+    assert done.code == 2, done
+    assert f"Invalid value for '{options[0].partition('=')[0]}': Input should be " in said
+
+
+@pytest.mark.parametrize("options", [["--snr", 0], ["--sweep"]])
+def test_noise_that_is_none_is_told_before_the_work(manifest: Path, options: list[Any]) -> None:
+    """The manifest itself, which is no sound."""
+    done = call("evaluate", manifest, "--model", "sphinx", "--noise", manifest, *options)
+    assert done.the_line().startswith(f"mmstream: {manifest} cannot be read as media")
+    assert "model:" not in done.err
+
+
+def test_a_folder_of_the_sweep_that_cannot_be_made(manifest: Path) -> None:
+    run = ("evaluate", manifest, "--model", "sphinx", "--sweep", "--noise", manifest.parent / "noise/hiss.wav")
+    said = [line for line in call(*run, "--out", manifest).err.splitlines() if "noise:" not in line]
+    assert said == ["mmstream: model: sphinx", f"mmstream: {manifest}: cannot be written: File exists"]
+
+
+def test_no_more_replicas_than_utterances(manifest: Path) -> None:
+    """So many would not fit into any machine."""
+    done = call("evaluate", manifest, "--model", "sphinx", "--workers", 1_000_000, "--json")
+    assert (done.code, done.last_json["utterances"]) == (0, 2), done.err
 
 
 def test_sound_and_lips_have_conditions_of_their_own(manifest: Path, tiny: Path) -> None:

@@ -20,22 +20,22 @@ from mmstream.commands.options import Allow, ExecutorOption, Json, ModelOption, 
 from mmstream.core import MmstreamError
 from mmstream.drive import running
 from mmstream.evaluation.conditions import (
+    OFFSET_MS,
     Clip,
     Condition,
     Disturbance,
     Modality,
     Setup,
     check_media,
+    check_noise,
     clips_of,
-    media_of,
 )
 from mmstream.evaluation.manifest import read_manifest
-from mmstream.evaluation.result import Result
 from mmstream.evaluation.sweep import Sweep, default_noise
 from mmstream.evaluation.trial import Trial
 from mmstream.executors import ExecutorName
-from mmstream.registry import resolve
-from operators.audio.noise import noise_files
+from mmstream.registry import Model, resolve
+from operators.audio.noise import SNR_DB
 from operators.sources import probe
 from operators.video.loss import Kind
 
@@ -52,7 +52,10 @@ def evaluate(
         Modality | None, typer.Option(help="What the model gets. [default: all that it can use]", show_default=False)
     ] = None,
     noise: Noise = None,
-    snr: Annotated[float | None, typer.Option("--snr", metavar="DB", help="Power of speech over that noise.")] = None,
+    snr: Annotated[
+        float | None,
+        typer.Option("--snr", metavar="DB", min=SNR_DB[0], max=SNR_DB[1], help="Power of speech over that noise."),
+    ] = None,
     drop_video: Annotated[
         float, typer.Option(metavar="FRACTION", min=0, max=1, help="Lose so much of the pictures.")
     ] = 0.0,
@@ -60,12 +63,21 @@ def evaluate(
         Kind, typer.Option(help="Lose single pictures, one burst, or the whole stream of so many clips.")
     ] = "random",
     av_offset_ms: Annotated[
-        float, typer.Option(metavar="MS", help="Play the video so much later than the sound; negative: earlier.")
+        float,
+        typer.Option(
+            metavar="MS",
+            min=OFFSET_MS[0],
+            max=OFFSET_MS[1],
+            help="Play the video so much later than the sound; negative: earlier.",
+        ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws of noise and loss.")] = 0,
     realtime: Annotated[bool, typer.Option("--realtime", help="Feed at 1.0x and measure latency per word.")] = False,
     sweep: Annotated[bool, typer.Option("--sweep", help="Run every condition; write tables and plots.")] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what --sweep writes.")] = Path("sweep"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for what --sweep writes. [default: sweep]", show_default=False),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write each utterance's result here.")] = None,
     executor: ExecutorOption = "local",
@@ -101,29 +113,30 @@ def evaluate(
     """
     clips = clips_of(read_manifest(manifest)[:limit], manifest)
     chosen = resolve(model)
-    setup = Setup(chosen, pipeline, tuple(sets or ()), tuple(allow or ()), workers or 1)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    model_line = Text(f"mmstream: model: {chosen.describe()}")
+    setup = Setup(chosen, pipeline, tuple(sets or ()), tuple(allow or ()), min(workers or 1, len(clips)))
     if sweep:
         given = {"--modality": modality is not None, "--snr": snr is not None, "--drop-video": drop_video != 0}
-        given |= {"--av-offset-ms": av_offset_ms != 0, "--realtime": realtime, "--output": output is not None}
-        _check_sweep({**given, "--executor": executor != "local"})
+        given |= {"--drop-kind": drop_kind != "random", "--av-offset-ms": av_offset_ms != 0, "--realtime": realtime}
+        _check_sweep({**given, "--output": output is not None, "--executor": executor != "local"})
         disturbance = Disturbance(noise or default_noise(manifest), seed)
-        noise_files(disturbance.noise or manifest)
-        console.print(model_line)
-        console.print(Text(f"mmstream: noise: {disturbance.noise}"))
-        setup = replace(setup, workers=1)  # of each of the sweep's processes
-        _show(Sweep(setup, manifest, clips, disturbance, out).run(workers or _cores(), console), as_json)
-        return
-    if modality is None:
-        modality = "av" if "video" in media_of(chosen) and probe(clips[0].media).has_video else "audio"
-    condition = Condition(modality, snr, drop_video, drop_kind, av_offset_ms)
-    check_media(chosen, modality)
-    _check(condition, noise)
-    console.print(model_line)
-    trial = _Settled(setup, clips, condition, Disturbance(noise, seed), realtime)
-    result = _run(trial, executor, output, console)
-    _show({"condition": condition, **result.to_json()}, as_json)
+        whole = Sweep(replace(setup, workers=1), manifest, clips, disturbance, out or Path("sweep"))
+        figures = _sweep(whole, workers or _cores())
+    else:
+        if out is not None:
+            raise MmstreamError("--out is the folder of --sweep: drop it, or say --output FILE")
+        condition = Condition(modality or _all_of(chosen, clips), snr, drop_video, drop_kind, av_offset_ms)
+        settled = _Settled(setup, clips, condition, Disturbance(noise, seed), realtime)
+        figures = _measure(settled, executor, output)
+    _show(figures, as_json)
+
+
+def _sweep(sweep: Sweep, workers: int) -> Mapping[str, Any]:
+    """Every condition, by so many processes."""
+    assert sweep.disturbance.noise is not None
+    check_noise(sweep.disturbance.noise)
+    console = _console(sweep.setup.model)
+    console.print(Text(f"mmstream: noise: {sweep.disturbance.noise}"))
+    return sweep.run(workers, console)
 
 
 @dataclass(frozen=True)
@@ -137,8 +150,15 @@ class _Settled:
     realtime: bool
 
 
-def _run(settled: _Settled, name: ExecutorName, output: Path | None, console: Console) -> Result:
-    """Run the manifest in one condition."""
+def _measure(settled: _Settled, name: ExecutorName, output: Path | None) -> Mapping[str, Any]:
+    """The manifest in one condition.
+
+    Raises:
+        MmstreamError: the model or the options do not go together, or a clip could not be recognised.
+    """
+    check_media(settled.setup.model, settled.condition.modality)
+    _check(settled.condition, settled.disturbance.noise)
+    console = _console(settled.setup.model)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mmstream-")))
         modality, realtime = settled.condition.modality, settled.realtime
@@ -153,7 +173,19 @@ def _run(settled: _Settled, name: ExecutorName, output: Path | None, console: Co
         result = trial.result()
         if details is not None:
             trial.write(details)
-    return result
+    return {"condition": settled.condition, **result.to_json()}
+
+
+def _all_of(model: Model, clips: Sequence[Clip]) -> Modality:
+    """All media that the model can use and the first clip has."""
+    return "av" if "video" in model.media and probe(clips[0].media).has_video else "audio"
+
+
+def _console(model: Model) -> Console:
+    """Where people are told how far it is; which model it is stands there already."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(Text(f"mmstream: model: {model.describe()}"))
+    return console
 
 
 def _check(condition: Condition, noise: Path | None) -> None:
@@ -165,7 +197,9 @@ def _check(condition: Condition, noise: Path | None) -> None:
     if (noise is None) != (condition.snr_db is None):
         raise MmstreamError("--noise and --snr go together: --noise noise/ --snr 0")
     if noise is not None:
-        noise_files(noise)
+        check_noise(noise)
+    if condition.drop_kind != "random" and not condition.drop_video:
+        raise MmstreamError(f"--drop-kind {condition.drop_kind} loses nothing: say how much with --drop-video 0.5")
     if condition.modality == "video" and noise is not None:
         raise MmstreamError("--noise: there is no sound in --modality video to mix it into")
     if condition.modality == "audio" and (condition.drop_video or condition.av_offset_ms):

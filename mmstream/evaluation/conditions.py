@@ -6,19 +6,19 @@ over the file: the graph that is measured is the one that users run, from its so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mmstream.chain import through
 from mmstream.core import MmstreamError, Operator, Packet
 from mmstream.evaluation.manifest import Entry
 from mmstream.graph import Graph
-from mmstream.media import Gap
 from mmstream.recipe import FILE_CHUNK_MS, Recipe, file_sink
+from mmstream.record import Arguments
 from mmstream.registry import Model
-from mmstream.worker import Arguments
-from operators.audio.noise import AddNoise
+from operators.audio.noise import AddNoise, noise_files, read_noise
 from operators.audio.resample import Resample
 from operators.sources import MediaFile, probe
 from operators.sources.container import Streams
@@ -29,7 +29,8 @@ Modality = Literal["audio", "video", "av"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 SAMPLE_RATE = 16_000  # Hz, at which noise is mixed in
-LIVE_CHUNK_MS = 100  # fusion waits for a late medium no longer than for two of them
+LIVE_CHUNK_MS = 100  # at 1.0x; and beside pictures, where the gaps of single lost ones let coarser sound go too early
+OFFSET_MS = (-10_000.0, 10_000.0)  # of video, which anybody can mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +141,11 @@ class Setup:
         recipe.replicate(self.workers)
         recipe.write_to([file_sink(output)])
         self.recipes.append(recipe)
-        graph = recipe.graph()
-        return graph if realtime else patient(graph)
+        return recipe.graph()
 
     def plainly(self, error: MmstreamError) -> MmstreamError:
         """``error`` for somebody who knows files, not nodes."""
         return self.recipes[-1].plainly(error) if self.recipes else error
-
-
-def patient(graph: Graph) -> Graph:
-    """The same graph, in which no medium goes on without another that is merely slower to compute: runs repeat."""
-    return replace(graph, nodes={name: replace(node, max_skew_s=None) for name, node in graph.nodes.items()})
 
 
 def check_media(model: Model, modality: Modality) -> None:
@@ -159,15 +154,17 @@ def check_media(model: Model, modality: Modality) -> None:
     Raises:
         MmstreamError: it cannot.
     """
-    media = media_of(model)
-    if modality != "audio" and "video" not in media:
+    if modality != "audio" and "video" not in model.media:
         raise MmstreamError(f"--modality {modality}: model {model.name!r} uses sound only; say --modality audio")
 
 
-def media_of(model: Model) -> tuple[str, ...]:
-    """The media that the model recognises from."""
-    media: tuple[str, ...] = getattr(model, "media", ("audio",))
-    return media
+def check_noise(path: Path) -> None:
+    """Whether noise can be taken from ``path``: a recording, or a folder or pattern, of which the first is tried.
+
+    Raises:
+        MmstreamError: there is none, it cannot be read, or it is silent.
+    """
+    read_noise(noise_files(path)[0], SAMPLE_RATE)
 
 
 def arguments(
@@ -203,26 +200,3 @@ def clips_of(entries: Sequence[Entry], manifest: Path) -> list[Clip]:
         counts[name] = counts.get(name, 0) + 1
         clips.append(Clip(name if counts[name] == 1 else f"{name}#{counts[name]}", entry))
     return clips
-
-
-def through(operators: Iterable[Operator[Any]], packets: Iterable[Packet[Any]], session: str) -> Iterator[Packet[Any]]:
-    """What comes of ``packets`` and the end of the stream behind a chain of operators, lazily and without threads.
-
-    As in a pipeline, a gap ends what an operator that does not take gaps has begun.
-    """
-    stream = iter(packets)
-    for operator in operators:
-        stream = _through(operator, stream, session)
-    return stream
-
-
-def _through(operator: Operator[Any], packets: Iterator[Packet[Any]], session: str) -> Iterator[Packet[Any]]:
-    state = operator.open(session)
-    for packet in packets:
-        if isinstance(packet.data, Gap) and Gap not in operator.accepts:
-            yield from operator.flush(state)
-            yield packet
-            state = operator.open(session)
-        else:
-            yield from operator.process(packet, state)
-    yield from operator.flush(state)

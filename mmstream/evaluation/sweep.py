@@ -21,7 +21,7 @@ from mmstream import __version__
 from mmstream.atomic import AtomicFile
 from mmstream.core import MmstreamError
 from mmstream.evaluation.cells import grid
-from mmstream.evaluation.conditions import Clip, Condition, Disturbance, Setup, media_of
+from mmstream.evaluation.conditions import Clip, Condition, Disturbance, Setup
 from mmstream.evaluation.plots import import_matplotlib, write_plots
 from mmstream.evaluation.report import Report, markdown
 from mmstream.evaluation.stage import Found, Stage
@@ -51,7 +51,7 @@ class Sweep:
             MmstreamError: a clip could not be recognised, or ``out`` cannot be written. What is done is kept.
         """
         import_matplotlib()
-        media = media_of(self.setup.model)
+        media = self.setup.model.media
         conditions = grid(media)
         replace(self.setup, recipes=[]).graph("av" if "video" in media else "audio", "{session}.jsonl")  # faults first
         done = Clips(self.out, self._settings(conditions), conditions, self.clips)
@@ -95,6 +95,9 @@ class Clips:
         self._stamps = {clip.name: _stamps(clip.entry.media) for clip in clips}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise MmstreamError(f"{folder}: cannot be written: {fault.strerror or fault}") from fault
+        try:
             text = self.path.read_text("utf-8") if self.path.exists() else ""
         except (OSError, UnicodeDecodeError) as fault:
             raise MmstreamError(f"{self.path}: cannot be read: {fault}") from fault

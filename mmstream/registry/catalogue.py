@@ -35,7 +35,7 @@ def _whisper(rank: int, name: str, repository: str, megabytes: int) -> Entry:
 
 # Repositories: the table of faster-whisper 1.2.1 (`faster_whisper.utils`). Sizes: those of `model.bin` there.
 _ENTRIES = (
-    Entry("avsr", "recognition", AVSR, "package", "avsr", "Apache-2.0", 14, "en"),
+    Entry("avsr", "recognition", AVSR, "package", "avsr", "Apache-2.0", 10, "en"),
     Entry(
         "sphinx", "recognition", SPHINX, "wheel", "pocketsphinx:pocketsphinx/model/en-us", "BSD-2-Clause", 38, "en", 1
     ),

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmstream.chain import through
 from mmstream.core import MmstreamError, Operator, Packet
 from mmstream.media import AudioChunk, Mouth
 from mmstream.pipeline.classes import find
-from mmstream.testing import run_operator
 from mmstream.training.corpus import CROP, SAMPLE_RATE, SAMPLES_PER_STEP
 
 MEDIA_FILE = "operators.sources:MediaFile"
@@ -22,6 +22,7 @@ FACE_TRACK = "operators.video:FaceTrack"
 MOUTH_CROP = "operators.video:MouthCrop"
 
 CHUNK_MS = 500
+SESSION = "clip"
 STEP_S = SAMPLES_PER_STEP / SAMPLE_RATE
 LONGEST_S = 60.0  # a clip is an utterance, not a talk: all of it is in memory at once
 
@@ -43,8 +44,8 @@ def read_clip(path: str, *, video: bool) -> Clipped:
     """
     heard: list[Packet[Any]] = []
     pictures = _pictures(path, heard, "both" if video else "audio")
-    faces = run_operator(_operator(FACE_TRACK), pictures) if video else list(pictures)
-    sound = _on_the_clock(run_operator(_operator(RESAMPLE, sample_rate=SAMPLE_RATE), heard))
+    faces = list(through([_operator(FACE_TRACK)] if video else [], pictures, SESSION))
+    sound = _on_the_clock(through([_operator(RESAMPLE, sample_rate=SAMPLE_RATE)], heard, SESSION))
     if not len(sound):
         raise MmstreamError(f"{path}: has no sound")
     if not video:
@@ -71,7 +72,7 @@ def check_operators(*, video: bool) -> None:
 def _pictures(path: str, heard: list[Packet[Any]], streams: str) -> Iterator[Packet[Any]]:
     """The frames of a file and the gaps between them, one by one; its sound goes to ``heard``."""
     media_file: Any = find(MEDIA_FILE)
-    for packet in media_file(path=path, streams=streams, chunk_ms=CHUNK_MS).packets("clip"):
+    for packet in media_file(path=path, streams=streams, chunk_ms=CHUNK_MS).packets(SESSION):
         if packet.start > LONGEST_S:
             raise MmstreamError(f"{path}: is longer than {LONGEST_S:.0f} s: cut it into utterances")
         if isinstance(packet.data, AudioChunk):
@@ -82,10 +83,9 @@ def _pictures(path: str, heard: list[Packet[Any]], streams: str) -> Iterator[Pac
 
 def _mouths(faces: Iterable[Packet[Any]], steps: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """For each step, the crop of the picture on show at its centre."""
-    found = run_operator(_operator(MOUTH_CROP, size=CROP), faces)
     crops, quality = np.zeros((steps, CROP, CROP), np.uint8), np.zeros(steps, np.float32)
     centres = (np.arange(steps) + 0.5) * STEP_S
-    for packet in found:
+    for packet in through([_operator(MOUTH_CROP, size=CROP)], faces, SESSION):
         if not isinstance(packet.data, Mouth):
             continue
         shown = (centres >= packet.start - 1e-6) & (centres < packet.end - 1e-6)

@@ -1,4 +1,7 @@
-"""What a run says of itself: metrics.jsonl for machines and the model card, curves for TensorBoard, a bar."""
+"""What a run says of itself: metrics.jsonl for machines and the model card, a bar, and curves for TensorBoard.
+
+TensorBoard comes with the extra ``train``; without it a run says so, and goes on.
+"""
 
 from __future__ import annotations
 
