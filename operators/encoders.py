@@ -6,16 +6,18 @@ Step k of either covers media seconds [0.04 k, 0.04 (k + 1)), so that fusion nee
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmstream.core import MmstreamError, Operator, Packet
+from mmstream.core import MmstreamError, Packet
+from mmstream.lockstep import Lockstep, Work
 from mmstream.media import Features, Gap, Mouth, VisualFeatures
 from mmstream.nets import STEP_S
+from mmstream.nets.stacking import Answer, Ask, Row, begun, finished, stepped
 
 RATE_HZ = 1 / STEP_S
 MELS_PER_STEP = 4
@@ -23,19 +25,21 @@ HOLD_STEPS = 4  # a mouth that is not seen is taken to be as it was, for so many
 HOLD_TRUST = 0.8  # and each of them costs this factor of trust
 TELL_S = 1.0  # a loss of video that goes on is told at least so often
 
+Given = Work[Ask, Answer, list[Packet[Any]]]
+
 
 @dataclass
 class HeardState:
     """One session: mel frames of a step that is not complete, what the net remembers, and the next step to give."""
 
     mel: NDArray[np.float32]  # (frame, mel)
-    net: Any = None  # None: nothing has come yet
+    net: Row | None = None  # None: nothing has come yet
     next_step: int = 0
     to_skip: int = 0  # vectors that the net gives before they mean anything
     last: Packet[Features] | None = None
 
 
-class AudioEncoder(Operator[HeardState]):
+class AudioEncoder(Lockstep[HeardState, Ask, Answer]):
     """Log-mel frames at 100 Hz -> vectors at 25 Hz, as late as the net looks ahead.
 
     ``model``: ``avsr``, or a folder that ``mmstream export`` has written.
@@ -54,7 +58,7 @@ class AudioEncoder(Operator[HeardState]):
     def open(self, session: str) -> HeardState:
         return HeardState(np.zeros((0, self._net.n_mels), np.float32))
 
-    def process(self, packet: Packet[Features], state: HeardState) -> Iterator[Packet[Features]]:
+    def work(self, packet: Packet[Features], state: HeardState) -> Given:
         values = packet.data.values
         if values.shape[1] != self._net.n_mels or packet.data.rate_hz != RATE_HZ * MELS_PER_STEP:
             raise MmstreamError(
@@ -65,56 +69,54 @@ class AudioEncoder(Operator[HeardState]):
             values = self._begin(packet, state)
         state.mel = np.concatenate([state.mel, values])
         state.last = packet
-        steps = len(state.mel) // MELS_PER_STEP
-        if steps:
-            yield from self._encode(steps, state)
+        return (yield from self._encode(len(state.mel) // MELS_PER_STEP, state))
 
-    def flush(self, state: HeardState) -> Iterator[Packet[Features]]:
+    def rest(self, state: HeardState) -> Given:
         if state.net is None:
-            return
-        rest = -len(state.mel) % MELS_PER_STEP
+            return []
+        given: list[Packet[Any]] = []
         if len(state.mel):
-            state.mel = np.concatenate([state.mel, np.full((rest, self._net.n_mels), math.log(1e-6), np.float32)])
-            yield from self._encode(1, state)
-        import torch
-
-        with torch.inference_mode():
-            yield from self._give(self._net.finish(state.net), state)
+            state.mel = np.concatenate([state.mel, self._silence(-len(state.mel) % MELS_PER_STEP)])
+            given += yield from self._encode(1, state)
+        given += self._give(finished(self._net.finish, state.net), state)
         state.net = None
+        return given
+
+    def answer(self, asked: Sequence[Ask]) -> Sequence[Answer]:
+        return stepped(self._net.step, asked)
 
     def watermark(self, state: HeardState, reached: float) -> float:
         return reached if state.net is None else min(reached, state.next_step * STEP_S)
 
     def _begin(self, packet: Packet[Features], state: HeardState) -> NDArray[np.float32]:
         """Put the stream on the grid: silence fills the step in which it begins."""
-        import torch
-
         first = round(packet.start * RATE_HZ * MELS_PER_STEP)
         state.next_step, missing = divmod(first, MELS_PER_STEP)
         state.to_skip = self._net.lookahead
-        with torch.inference_mode():
-            state.net = self._net.start(1)
-        silence = np.full((missing, self._net.n_mels), math.log(1e-6), np.float32)
-        return np.concatenate([silence, packet.data.values])
+        state.net = begun(self._net.start)
+        return np.concatenate([self._silence(missing), packet.data.values])
 
-    def _encode(self, steps: int, state: HeardState) -> Iterator[Packet[Features]]:
-        import torch
+    def _silence(self, frames: int) -> NDArray[np.float32]:
+        return np.full((frames, self._net.n_mels), math.log(1e-6), np.float32)
 
+    def _encode(self, steps: int, state: HeardState) -> Given:
+        if not steps:
+            return []
+        assert state.net is not None
         frames, state.mel = np.split(state.mel, [steps * MELS_PER_STEP])
-        with torch.inference_mode():
-            vectors, state.net = self._net.step(torch.from_numpy(frames)[None], state.net)
-        yield from self._give(vectors, state)
+        values, state.net = yield Ask((frames,), state.net)
+        return self._give(values, state)
 
-    def _give(self, vectors: Any, state: HeardState) -> Iterator[Packet[Features]]:
-        values = vectors[0].numpy()
+    def _give(self, values: NDArray[np.float32], state: HeardState) -> list[Packet[Any]]:
         skipped = min(state.to_skip, len(values))
         state.to_skip -= skipped
         values = values[skipped:]
-        if len(values):
-            start = state.next_step * STEP_S
-            state.next_step += len(values)
-            assert state.last is not None
-            yield state.last.derive(Features(values, RATE_HZ), start, state.next_step * STEP_S)
+        if not len(values):
+            return []
+        start = state.next_step * STEP_S
+        state.next_step += len(values)
+        assert state.last is not None
+        return [state.last.derive(Features(values, RATE_HZ), start, state.next_step * STEP_S)]
 
 
 @dataclass
@@ -126,7 +128,7 @@ class SeenState:
     age: int = 0  # steps for which it has been held without being seen
     since: float = 0.0  # media second from which it is on show
     grid: int | None = None  # next step to be put on the grid
-    net: Any = None
+    net: Row | None = None
     next_step: int = 0
     to_skip: int = 0
     trusts: list[float] = field(default_factory=list)  # of the steps that the net has not given yet
@@ -134,7 +136,7 @@ class SeenState:
     last: Packet[Any] | None = None
 
 
-class VideoEncoder(Operator[SeenState]):
+class VideoEncoder(Lockstep[SeenState, Ask, Answer]):
     """Mouths at any frame rate -> vectors at 25 Hz, as late as the net looks ahead.
 
     A step shows the mouth that is there at its middle. While no mouth is seen, steps go on: the last one for
@@ -156,7 +158,7 @@ class VideoEncoder(Operator[SeenState]):
     def open(self, session: str) -> SeenState:
         return SeenState()
 
-    def process(self, packet: Packet[Any], state: SeenState) -> Iterator[Packet[Any]]:
+    def work(self, packet: Packet[Any], state: SeenState) -> Given:
         if isinstance(packet.data, Mouth) and packet.data.pixels.shape != (self._size, self._size):
             height, width = packet.data.pixels.shape
             raise MmstreamError(
@@ -165,70 +167,69 @@ class VideoEncoder(Operator[SeenState]):
         if state.grid is None:
             self._begin(packet, state)
         # What was shown until now is known for every step whose middle lies before this packet.
-        yield from self._encode(self._steps_until(packet.start, state), packet, state, held=True)
+        given = yield from self._encode(self._steps_until(packet.start, state), packet, state, held=True)
         state.last = packet
         if isinstance(packet.data, Mouth):
-            yield from self._told(state)
+            given += self._told(state)
             state.shown, state.trust, state.age = packet.data.pixels, packet.data.quality, 0
-            yield from self._encode(self._steps_until(packet.end, state), packet, state)
+            given += yield from self._encode(self._steps_until(packet.end, state), packet, state)
         else:
-            yield from self._lose(packet, state)
+            given += yield from self._lose(packet, state)
+        return given
 
-    def flush(self, state: SeenState) -> Iterator[Packet[Any]]:
+    def rest(self, state: SeenState) -> Given:
         if state.grid is None or state.last is None:
-            return
-        import torch
-
-        yield from self._encode(self._steps_until(state.last.end, state), state.last, state, held=True)
-        with torch.inference_mode():
-            yield from self._give(self._net.finish(state.net), state.last, state)
-        yield from self._told(state)
+            return []
+        given = yield from self._encode(self._steps_until(state.last.end, state), state.last, state, held=True)
+        assert state.net is not None
+        given += self._give(finished(self._net.finish, state.net), state.last, state)
+        given += self._told(state)
         state.grid = None
+        return given
+
+    def answer(self, asked: Sequence[Ask]) -> Sequence[Answer]:
+        from mmstream.nets.visual import middle
+
+        return stepped(lambda crops, mask, memory: self._net.step(middle(crops), mask, memory), asked)
 
     def watermark(self, state: SeenState, reached: float) -> float:
         return reached if state.grid is None else min(reached, state.next_step * STEP_S)
 
     def _begin(self, packet: Packet[Any], state: SeenState) -> None:
-        import torch
-
         state.grid = state.next_step = round(packet.start * RATE_HZ)
         state.to_skip = self._net.lookahead
-        with torch.inference_mode():
-            state.net = self._net.start(1)
+        state.net = begun(self._net.start)
 
     def _steps_until(self, until: float, state: SeenState) -> int:
         """How many steps, from the next on, have their middle before media second ``until``."""
         assert state.grid is not None
         return max(0, math.ceil(until * RATE_HZ - 0.5 - 1e-6) - state.grid)
 
-    def _lose(self, packet: Packet[Gap], state: SeenState) -> Iterator[Packet[Any]]:
+    def _lose(self, packet: Packet[Gap], state: SeenState) -> Given:
         """A stretch without a mouth: steps go on, held or empty, and the loss is told now and then."""
+        given: list[Packet[Any]] = []
         before = state.lost
         if before is not None and before.data == packet.data and packet.start <= before.end + STEP_S:
-            state.lost = packet.derive(packet.data, start=before.start)
+            lost = packet.derive(packet.data, start=before.start)
         else:
-            yield from self._told(state)
-            state.lost = packet
-        yield from self._encode(self._steps_until(packet.end, state), packet, state, held=True)
-        if state.lost.end - state.lost.start >= TELL_S:
-            yield from self._told(state)
+            given += self._told(state)
+            lost = packet
+        state.lost = lost
+        given += yield from self._encode(self._steps_until(packet.end, state), packet, state, held=True)
+        if lost.end - lost.start >= TELL_S:
+            given += self._told(state)
+        return given
 
-    def _told(self, state: SeenState) -> Iterator[Packet[Gap]]:
-        if state.lost is not None:
-            yield state.lost
-        state.lost = None
+    def _told(self, state: SeenState) -> list[Packet[Any]]:
+        lost, state.lost = state.lost, None
+        return [] if lost is None else [lost]
 
-    def _encode(
-        self, steps: int, packet: Packet[Any], state: SeenState, held: bool = False
-    ) -> Iterator[Packet[VisualFeatures]]:
+    def _encode(self, steps: int, packet: Packet[Any], state: SeenState, held: bool = False) -> Given:
         """Give the net ``steps`` more steps of what is on show."""
         if not steps:
-            return
-        import torch
-
-        from mmstream.nets.visual import middle
-
+            return []
         assert state.grid is not None
+        assert state.net is not None
         crops = np.zeros((steps, self._size, self._size), np.uint8)
         trusts = np.zeros(steps, np.float32)
         for k in range(steps):
@@ -238,19 +239,17 @@ class VideoEncoder(Operator[SeenState]):
                 crops[k], trusts[k] = state.shown, state.trust * HOLD_TRUST**state.age
         state.grid += steps
         state.trusts += trusts.tolist()
-        mask = torch.from_numpy(trusts > 0)[None]
-        with torch.inference_mode():
-            vectors, state.net = self._net.step(middle(torch.from_numpy(crops))[None], mask, state.net)
-            yield from self._give(vectors, packet, state)
+        values, state.net = yield Ask((crops, trusts > 0), state.net)
+        return self._give(values, packet, state)
 
-    def _give(self, vectors: Any, packet: Packet[Any], state: SeenState) -> Iterator[Packet[VisualFeatures]]:
-        values = vectors[0].numpy()
+    def _give(self, values: NDArray[np.float32], packet: Packet[Any], state: SeenState) -> list[Packet[Any]]:
         skipped = min(state.to_skip, len(values))
         state.to_skip -= skipped
         values = values[skipped:]
-        if len(values):
-            trusts = np.array(state.trusts[: len(values)], np.float32)
-            del state.trusts[: len(values)]
-            start = state.next_step * STEP_S
-            state.next_step += len(values)
-            yield packet.derive(VisualFeatures(values, trusts, RATE_HZ), start, state.next_step * STEP_S)
+        if not len(values):
+            return []
+        trusts = np.array(state.trusts[: len(values)], np.float32)
+        del state.trusts[: len(values)]
+        start = state.next_step * STEP_S
+        state.next_step += len(values)
+        return [packet.derive(VisualFeatures(values, trusts, RATE_HZ), start, state.next_step * STEP_S)]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmstream.core import Operator, Packet
+from mmstream.core import Packet
+from mmstream.lockstep import Lockstep
 from mmstream.media import Features, FusedFeatures, Gap, VisualFeatures
 from mmstream.nets import STEP_S
-from operators.encoders import RATE_HZ
+from mmstream.nets.stacking import Answer, Ask, Row, begun, stepped
+from operators.encoders import RATE_HZ, Given
 
 Vector = NDArray[np.float32]
 Name = Literal["audio", "video"]
@@ -36,12 +38,12 @@ class FuseState:
     video: Stream = field(default_factory=Stream)
     first_step: int = 0
     next_step: int | None = None
-    net: Any = None
+    net: Row | None = None
     late: Packet[Gap] | None = None  # video that came when its steps were gone, not told yet
     last: Packet[Any] | None = None
 
 
-class Fuse(Operator[FuseState]):
+class Fuse(Lockstep[FuseState, Ask, Answer]):
     """Joins vectors of sound (Features) and lips (VisualFeatures) step by step, and says how far video counts.
 
     A step goes on once both media have come that far, or once the order of the packets says that nothing more comes
@@ -65,10 +67,9 @@ class Fuse(Operator[FuseState]):
     def open(self, session: str) -> FuseState:
         return FuseState()
 
-    def process(self, packet: Packet[Any], state: FuseState) -> Iterator[Packet[Any]]:
+    def work(self, packet: Packet[Any], state: FuseState) -> Given:
         if isinstance(packet.data, Gap):
-            yield packet
-            return
+            return [packet]
         state.last = packet
         heard = isinstance(packet.data, Features)
         stream = state.audio if heard else state.video
@@ -83,24 +84,28 @@ class Fuse(Operator[FuseState]):
         stream.awaited = state.next_step - stream.reached <= self.max_wait_steps
         if not heard and first < state.next_step:
             state.late = self._later(packet, state)
-        yield from self._go_on(packet, state)
+        return (yield from self._go_on(packet, state))
 
-    def flush(self, state: FuseState) -> Iterator[Packet[Any]]:
+    def rest(self, state: FuseState) -> Given:
+        given: list[Packet[Any]] = []
         if state.last is not None and state.next_step is not None:
-            yield from self._fuse(max(state.audio.reached or 0, state.video.reached or 0), state.last, state)
+            until = max(state.audio.reached or 0, state.video.reached or 0)
+            given += yield from self._fuse(until, state.last, state)
         if state.late is not None:
-            yield state.late
+            given.append(state.late)
+        return given
+
+    def answer(self, asked: Sequence[Ask]) -> Sequence[Answer]:
+        return stepped(self._net.step, asked)
 
     def watermark(self, state: FuseState, reached: float) -> float:
         return reached if state.next_step is None else min(reached, state.next_step * STEP_S)
 
-    def _go_on(self, packet: Packet[Any], state: FuseState) -> Iterator[Packet[Any]]:
+    def _go_on(self, packet: Packet[Any], state: FuseState) -> Given:
         """Fuse every step for which nothing more is waited for."""
         assert state.next_step is not None
         streams = (state.audio, state.video)
-        promised = round(
-            packet.start * RATE_HZ
-        )  # packets come in order of start: nothing will come for steps before it
+        promised = round(packet.start * RATE_HZ)  # nothing comes for steps before it: packets are in order of start
         furthest = max(stream.reached or 0 for stream in streams)
         limit = furthest
         for stream in streams:
@@ -110,20 +115,20 @@ class Fuse(Operator[FuseState]):
             if stream.awaited:
                 limit = min(limit, reached)
         limit = max(limit, min(promised, furthest))
-        if limit > state.next_step:
-            yield from self._fuse(limit, packet, state)
-            if state.late is not None and state.video.awaited:
-                yield state.late
-                state.late = None
+        if limit <= state.next_step:
+            return []
+        given = yield from self._fuse(limit, packet, state)
+        if state.late is not None and state.video.awaited:
+            given.append(state.late)
+            state.late = None
+        return given
 
-    def _fuse(self, until: int, packet: Packet[Any], state: FuseState) -> Iterator[Packet[FusedFeatures]]:
+    def _fuse(self, until: int, packet: Packet[Any], state: FuseState) -> Given:
         """The steps before ``until``."""
-        import torch
-
         assert state.next_step is not None
         steps = range(state.next_step, until)
         if not steps:
-            return
+            return []
         audio, video = (np.zeros((len(steps), self._net.dim), np.float32) for _ in range(2))
         trust = np.zeros((len(steps), 2), np.float32)
         for column, (stream, vectors) in enumerate(((state.audio, audio), (state.video, video))):
@@ -131,14 +136,10 @@ class Fuse(Operator[FuseState]):
                 if k in stream.vectors:
                     vectors[row] = stream.vectors.pop(k)
                     trust[row, column] = stream.trust.pop(k)
-        with torch.inference_mode():
-            if state.net is None:
-                state.net = self._net.start(1)
-            heard, seen, trusted = (torch.from_numpy(one)[None] for one in (audio, video, trust))
-            fused, state.net = self._net.step(heard, seen, trusted, state.net)
+        fused, state.net = yield Ask((audio, video, trust), state.net or begun(self._net.start))
         state.next_step = until
-        values = FusedFeatures(fused.vectors[0].numpy(), fused.share[0].numpy(), RATE_HZ)
-        yield packet.derive(values, steps.start * STEP_S, until * STEP_S)
+        values = FusedFeatures(fused.vectors, fused.share, RATE_HZ)
+        return [packet.derive(values, steps.start * STEP_S, until * STEP_S)]
 
     def _later(self, packet: Packet[VisualFeatures], state: FuseState) -> Packet[Gap]:
         reason = f"pictures came more than {self.max_wait_steps * STEP_S * 1000:.0f} ms after the sound"

@@ -18,6 +18,7 @@ from mmstream.media import Caption, Hypothesis, Speech, Word
 from mmstream.testing import ManualClock, run_operator
 from operators.decoders import Whisper
 from operators.decoders.whisper import HARD_LIMIT_S
+from operators.decoders.whisper_model import Heard, Listen
 from operators.policies import Commit
 from tests.tiny_whisper import CHANGES, STORY, build_tiny_whisper
 
@@ -118,12 +119,13 @@ def test_an_utterance_of_any_length_costs_the_same_and_loses_no_word(
     lengths, costs = [], []
     hear = whisper._model.hear
 
-    def measured(samples: Samples, language: str | None, context: str) -> tuple[list[Word], str, float]:
+    def measured(asked: Sequence[Listen]) -> list[Heard]:
         begin = time.process_time()
-        result = hear(samples, language, context)
+        result = hear(asked)
         costs.append(time.process_time() - begin)
-        lengths.append(len(samples) / RATE)
-        assert len(context.split()) <= 40
+        (one,) = asked
+        lengths.append(len(one.sound) / RATE)
+        assert len(one.context.split()) <= 40
         return result
 
     monkeypatch.setattr(whisper._model, "hear", measured)

@@ -8,6 +8,11 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from mmstream.core import MmstreamError
+from mmstream.spelling import did_you_mean
+
+WAYS: tuple[Literal["kill", "freeze", "node"], ...] = ("kill", "freeze", "node")
+
 bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -125,3 +130,61 @@ def mouth(
     from mmstream.benchmarks.table import show
 
     show(measure_mouth(rounds, video, seconds, _say), json_only=json)
+
+
+@bench.command()
+def batching(
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Media of each session, in each round.")] = 2.0,
+    speech: Speech = None,
+    json: JsonOnly = False,
+) -> None:
+    """The recogniser `avsr` over 1 to 32 sessions: shared calls against one session at a time, on 1 and 2 threads.
+
+    Example:
+
+        mmstream bench batching --speech ../shared/data/speech/en/dev.jsonl
+    """
+    from mmstream.benchmarks.batching import measure_batching
+    from mmstream.benchmarks.table import show
+
+    show(measure_batching(rounds, seconds, speech, _say), json_only=json)
+
+
+@bench.command()
+def chaos(
+    ways: Annotated[
+        list[str] | None, typer.Option("--way", help="kill, freeze or node (a machine); by default all.")
+    ] = None,
+    faults: Annotated[int, typer.Option(min=1, help="How many, in each run; machines and freezes: a tenth.")] = 20,
+    seconds: Annotated[float, typer.Option(min=15.0, help="Of a run of kills; the others last a fifth.")] = 600.0,
+    standby: Annotated[
+        bool | None, typer.Option("--standby/--no-standby", help="Kills with, or without, warm standbys; both.")
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Live sessions, at 1.0x.")] = 8,
+    model: Annotated[Literal["stub", "avsr"], typer.Option(help="Recogniser.")] = "avsr",
+    seed: Annotated[int, typer.Option(help="Of the times and victims.")] = 0,
+    speech: Speech = None,
+    json: JsonOnly = False,
+) -> None:
+    """Workers killed, frozen and lost with their machine, under live sessions; every word accounted for.
+
+    Examples:
+
+        mmstream bench chaos
+
+        mmstream bench chaos --way kill --faults 4 --seconds 60 --standby --model stub
+    """
+    from mmstream.benchmarks.chaos import Trial, measure_chaos
+    from mmstream.benchmarks.table import show
+
+    trials = []
+    for way in ways or WAYS:
+        if way not in WAYS:
+            raise MmstreamError(f"--way {way}: unknown{did_you_mean(way, WAYS, 'known are')}")
+        if way == "kill":
+            choices = (True, False) if standby is None else (standby,)
+            trials += [Trial(way, faults, int(choice), seconds) for choice in choices]
+        else:
+            trials.append(Trial(way, max(1, faults // 10), int(way == "freeze"), max(45.0, seconds / 5)))
+    show(measure_chaos(trials, sessions, model, speech, seed, _say), json_only=json)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from mmstream.nets.rounding import convolved, multiplied
+
 STRIDE = 4  # mel frames in a step
 MEL_MEAN, MEL_SCALE = -6.0, 4.0  # brings speech at an ordinary level to about zero mean and unit variance
 
@@ -57,8 +59,8 @@ class AudioFrontEnd(nn.Module):
 
     def _steps(self, frames: Tensor) -> Tensor:
         """(batch, 3 + STRIDE * step, mel) -> (batch, step, dim). Step k sees the frames 4k - 3 to 4k + 3."""
-        maps = torch.relu(self.second(torch.relu(self.first(frames[:, None]))))
-        return self.project(maps.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        maps = torch.relu(convolved(self.second, torch.relu(convolved(self.first, frames[:, None]))))
+        return multiplied(self.project, maps.transpose(1, 2).flatten(2))
 
     def _context(self, steps: Tensor) -> Tensor:
         inner = steps[:, self.lookahead : len(steps[0]) - self.lookahead]

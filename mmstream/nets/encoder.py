@@ -9,6 +9,7 @@ on distance alone, and a stream may last for ever.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -31,14 +32,22 @@ class EncoderState(NamedTuple):
     known: Tensor  # (batch,): how many of the remembered steps exist
 
 
-def rotated(vectors: Tensor, positions: Tensor) -> Tensor:
-    """(batch, head, step, width) turned by angles that grow with ``positions`` (step,)."""
+def rotated(vectors: Tensor, length: int) -> Tensor:
+    """(batch, head, step, width) turned by angles that grow with the position; the steps are the last of ``length``."""
     half = vectors.shape[-1] // 2
-    rates = 10_000.0 ** (-torch.arange(half, device=vectors.device) / half)
-    angles = positions[:, None].float() * rates
-    cos, sin = angles.cos().to(vectors.dtype), angles.sin().to(vectors.dtype)
+    turns = _turns(length, half, vectors.device)
+    cos, sin = (one[length - vectors.shape[-2] :].to(vectors.dtype) for one in turns)
     one, other = vectors[..., :half], vectors[..., half:]
     return torch.cat([one * cos - other * sin, one * sin + other * cos], dim=-1)
+
+
+@lru_cache(maxsize=8)
+def _turns(length: int, half: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine for each position and rate, (length, half)."""
+    with torch.inference_mode(False), torch.no_grad():  # training may use them too
+        rates = 10_000.0 ** (-torch.arange(half, device=device) / half)
+        angles = torch.arange(length, device=device)[:, None].float() * rates
+        return angles.cos(), angles.sin()
 
 
 class ConformerLayer(nn.Module):
@@ -63,8 +72,7 @@ class ConformerLayer(nn.Module):
     def forward(self, steps: Tensor, allowed: Tensor, mask: Tensor) -> Tensor:
         """``allowed``: (1 or batch, step, step), who may see whom; ``mask``: (batch, step), false beyond the end."""
         query, key, value = self._project(steps)
-        positions = torch.arange(steps.shape[1], device=steps.device)
-        steps = steps + self._attend(query, key, value, positions, positions, allowed)
+        steps = steps + self._attend(query, key, value, allowed)
         inner = self._gated(steps) * mask[..., None]
         steps = steps + self._convolve(pad(inner, (0, 0, self.kernel - 1, 0)))
         return steps + self.dropout(self.feed_forward(steps))  # type: ignore[no-any-return]
@@ -73,8 +81,7 @@ class ConformerLayer(nn.Module):
         """One chunk; ``allowed``: (batch, step, remembered + step)."""
         query, key, value = self._project(steps)
         keys, values = torch.cat([state.keys, key], dim=1), torch.cat([state.values, value], dim=1)
-        positions = torch.arange(keys.shape[1], device=steps.device)
-        steps = steps + self._attend(query, keys, values, positions[-len(steps[0]) :], positions, allowed)
+        steps = steps + self._attend(query, keys, values, allowed)
         inner = torch.cat([state.steps, self._gated(steps)], dim=1)
         steps = steps + self._convolve(inner)
         remembered = state.keys.shape[1]
@@ -84,14 +91,12 @@ class ConformerLayer(nn.Module):
     def _project(self, steps: Tensor) -> tuple[Tensor, ...]:
         return self.query_key_value(self.attention_norm(steps)).chunk(3, dim=-1)  # type: ignore[no-any-return]
 
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, at: Tensor, positions: Tensor, allowed: Tensor
-    ) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
         asked, keys, values = (
             one.reshape(*one.shape[:2], self.heads, -1).transpose(1, 2) for one in (query, key, value)
         )  # (batch, head, step, width)
         found = scaled_dot_product_attention(
-            rotated(asked, at), rotated(keys, positions), values, attn_mask=allowed[:, None]
+            rotated(asked, key.shape[1]), rotated(keys, key.shape[1]), values, attn_mask=allowed[:, None]
         )
         return self.attended(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, silu
 
+from mmstream.nets.rounding import weighed
+
 Kind = Literal["concatenation", "sum", "mean", "weighted", "gated", "cross_attention"]
 CONTEXT = 12  # steps before the present one that the gate and the cross-attention see
 
@@ -126,7 +128,8 @@ class Gated(Fusion):
         view = silu(view[:, self.memory :] + self.context(view.transpose(1, 2)).transpose(1, 2))
         heard, seen, even, trust = (one[:, self.memory :] for one in (heard, seen, even, trust))
         both = (even > 0) & (even < 1)
-        share = torch.where(both, torch.sigmoid(self.gate(view))[..., 0].to(even.dtype), even)
+        judged = torch.sigmoid(weighed(self.gate, view).double())  # in float32 its last bits depend on the batch
+        share = torch.where(both, judged.to(even.dtype), even)
         mixed = (1 - share)[..., None] * heard + share[..., None] * seen
         return Fused(self.norm(mixed), share, self.judge(view))
 

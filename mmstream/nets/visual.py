@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from mmstream.nets.rounding import convolved, multiplied
+
 SIZE = 56  # pixels of a side that the net sees
 MARGIN = 4  # pixels around it in a crop, for jitter in training
 CROP = SIZE + 2 * MARGIN
@@ -31,10 +33,10 @@ class ResidualBlock(nn.Module):
         self.stride = stride
 
     def forward(self, maps: Tensor) -> Tensor:
-        inner = torch.relu(self.first_norm(self.first(maps)))
+        inner = torch.relu(self.first_norm(convolved(self.first, maps)))
         # Not a strided 1x1 convolution: with two threads and few channels, oneDNN's (torch 2.14) overruns its memory.
         thinned = maps[:, :, :: self.stride, :: self.stride]
-        return torch.relu(self.shortcut(thinned) + self.second_norm(self.second(inner)))
+        return torch.relu(self.shortcut(thinned) + self.second_norm(convolved(self.second, inner)))
 
 
 class VisualFrontEnd(nn.Module):
@@ -79,7 +81,7 @@ class VisualFrontEnd(nn.Module):
         maps = maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         maps = torch.relu(self.stem_norm(maps))
         maps = self.trunk(nn.functional.max_pool2d(maps, 3, 2, 1))
-        vectors = self.project(nn.functional.adaptive_avg_pool2d(maps, self.area).flatten(1))
+        vectors = multiplied(self.project, nn.functional.adaptive_avg_pool2d(maps, self.area).flatten(1))
         return self.norm(vectors).unflatten(0, (batch, steps))  # type: ignore[no-any-return]
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmstream.core import Before, NodeBefore, Operator, Packet
+from mmstream.core import Before, NodeBefore, Packet
+from mmstream.lockstep import Lockstep, Work, take_over
 from mmstream.media import AudioChunk, FusedFeatures, Gap, Hypothesis, Mouth, Word
 from mmstream.nets import STEP_S
+from mmstream.nets.stacking import Answer, Ask, Row, begun, stepped
 
 LEAD_S, CHARACTER_S = 0.11, 0.017  # how long before its token a piece began, with so much more for each character
-LONGEST = "x" * 16  # a piece as long as pieces get
+LONGEST = 16  # characters of the longest piece
 KEPT_STEPS = 50  # steps before a token that its word may have begun
 LEAST_SHARE = 0.1  # of video, in a word of the person on camera
+
+Given = Work[Ask, Answer, list[Packet[Any]]]
 
 
 @dataclass
@@ -32,7 +37,7 @@ class Piece:
 class AvsrState:
     """One session."""
 
-    net: Any = None  # the encoder's memory
+    net: Row | None = None  # the encoder's memory
     origin: float = 0.0  # media second of step 0
     steps: NDArray[np.float32] | None = None  # fused, of the chunk that is not complete
     shares: list[float] = field(default_factory=list)  # of video, by step since ``forgotten``
@@ -45,7 +50,7 @@ class AvsrState:
     last: Packet[FusedFeatures] | None = None
 
 
-class Avsr(Operator[AvsrState]):
+class Avsr(Lockstep[AvsrState, Ask, Answer]):
     """Chunks of fused steps through the streaming encoder, CTC's best token of each, tokens to words.
 
     Nothing computed later changes a token, so every word is final as soon as its last token is there; an
@@ -82,61 +87,68 @@ class Avsr(Operator[AvsrState]):
     def open(self, session: str) -> AvsrState:
         return AvsrState()
 
-    def process(self, packet: Packet[Any], state: AvsrState) -> Iterator[Packet[Any]]:
+    def work(self, packet: Packet[Any], state: AvsrState) -> Given:
+        given: list[Packet[Any]] = []
         if isinstance(packet.data, Gap):
             if packet.data.medium == "audio":
-                yield from self.flush(state)
-                state.__dict__.update(vars(self.open(packet.session)))
-            yield packet
-            return
+                given += yield from self.rest(state)
+                take_over(state, self.open(packet.session))
+            return [*given, packet]
         if state.steps is None:
             state.origin, state.steps = packet.start, packet.data.values[:0]
         state.last = packet
-        state.steps = np.concatenate([state.steps, packet.data.values])
+        steps = np.concatenate([state.steps, packet.data.values])
         state.shares += packet.data.video.tolist()
         chunk = self._net.encoder.chunk
-        while len(state.steps) >= chunk:
-            steps, state.steps = state.steps[:chunk], state.steps[chunk:]
-            yield from self._decode(steps, packet, state)
+        while len(steps) >= chunk:
+            given += yield from self._decode(steps[:chunk], packet, state)
+            steps = steps[chunk:]
+        state.steps = steps
+        return given
 
-    def flush(self, state: AvsrState) -> Iterator[Packet[Hypothesis]]:
+    def rest(self, state: AvsrState) -> Given:
         if state.last is None or state.steps is None:
-            return
+            return []
+        given: list[Packet[Any]] = []
         if len(state.steps):
-            yield from self._decode(state.steps, state.last, state)
+            given += yield from self._decode(state.steps, state.last, state)
         self._end_word(state)
         if state.words:
-            yield self._hypothesis(state.last, state, final=True)
+            given.append(self._hypothesis(state.last, state, final=True))
+        return given
+
+    def answer(self, asked: Sequence[Ask]) -> Sequence[Answer]:
+        return stepped(self._best, asked)
 
     def watermark(self, state: AvsrState, reached: float) -> float:
         if state.steps is None:
             return reached
-        now = Piece(LONGEST, state.decoded, 0.0)  # the word that the next step may end
-        first = state.words[0].start if state.words else self._begins(now, state)
-        return min(reached, first, *(self._begins(piece, state) for piece in state.pieces[:1]))
+        next_piece = self._begins(state.decoded, LONGEST, state)
+        first = state.words[0].start if state.words else next_piece
+        return min(reached, first, *(self._begins(one.step, len(one.text), state) for one in state.pieces[:1]))
 
-    def _decode(
-        self, steps: NDArray[np.float32], packet: Packet[FusedFeatures], state: AvsrState
-    ) -> Iterator[Packet[Hypothesis]]:
+    def _best(self, steps: Any, memory: Any) -> tuple[Any, Any]:
+        """CTC's best token of each step and its log-probability; both (batch, step)."""
+        encoded, memory = self._net.encoder.step(steps, memory)
+        scores, tokens = self._net.ctc(encoded).max(-1)
+        return (tokens, scores), memory
+
+    def _decode(self, steps: NDArray[np.float32], packet: Packet[FusedFeatures], state: AvsrState) -> Given:
         """One chunk through the encoder; a hypothesis where it brought a word, or ended the utterance."""
-        import torch
-
-        with torch.inference_mode():
-            if state.net is None:
-                state.net = self._net.encoder.start(1)
-            encoded, state.net = self._net.encoder.step(torch.from_numpy(steps)[None], state.net)
-            scores, tokens = self._net.ctc(encoded)[0].max(-1)
+        (tokens, scores), state.net = yield Ask((steps,), state.net or begun(self._net.encoder.start))
+        given: list[Packet[Any]] = []
         count = len(state.words)
-        for token, score in zip(tokens.tolist(), scores.exp().tolist(), strict=True):
-            self._hear(token, score, state)
+        for token, score in zip(tokens.tolist(), scores.tolist(), strict=True):
+            self._hear(token, math.exp(score), state)
             state.decoded += 1
             pause = state.decoded - state.heard >= self.pause_steps
             if state.words and not state.pieces and (pause or self._too_long(state)):
-                yield self._hypothesis(packet, state, final=True)
+                given.append(self._hypothesis(packet, state, final=True))
                 state.words, count = [], 0
         if len(state.words) > count:
-            yield self._hypothesis(packet, state, final=False)
+            given.append(self._hypothesis(packet, state, final=False))
         self._forget(state)
+        return given
 
     def _hear(self, token: int, score: float, state: AvsrState) -> None:
         """One step's best token."""
@@ -157,7 +169,8 @@ class Avsr(Operator[AvsrState]):
         text = "".join(piece.text for piece in pieces).strip()
         if not text:
             return
-        start = max(state.words[-1].end if state.words else state.origin, self._begins(pieces[0], state))
+        begins = self._begins(pieces[0].step, len(pieces[0].text), state)
+        start = max(state.words[-1].end if state.words else state.origin, begins)
         end = max(start + STEP_S, state.origin + (pieces[-1].step + 1) * STEP_S - self._late_s)
         first, last = (round((time - state.origin) / STEP_S) - state.forgotten for time in (start, end))
         shares = state.shares[max(0, first) : max(last, first + 1)]
@@ -167,9 +180,9 @@ class Avsr(Operator[AvsrState]):
         confidence = float(np.exp(np.mean(np.log([max(piece.confidence, 1e-6) for piece in pieces]))))
         state.words.append(Word(text, start, end, confidence, share))
 
-    def _begins(self, piece: Piece, state: AvsrState) -> float:
-        """The media second at which a piece begins: its token comes when it has been heard."""
-        return state.origin + (piece.step + 1) * STEP_S - LEAD_S - CHARACTER_S * len(piece.text)
+    def _begins(self, step: int, characters: int, state: AvsrState) -> float:
+        """The media second at which the piece of a token begins: the token comes when it has been heard."""
+        return state.origin + (step + 1) * STEP_S - LEAD_S - CHARACTER_S * characters
 
     def _too_long(self, state: AvsrState) -> bool:
         return state.words[-1].end - state.words[0].start >= self.longest_s

@@ -7,17 +7,18 @@ at every step; words that two decodes in a row agree on are frozen; the sound of
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmstream.core import MmstreamError, Operator, Packet
+from mmstream.core import MmstreamError, Packet
+from mmstream.lockstep import Lockstep, Work
 from mmstream.media import Hypothesis, Speech, Word, join_words
 from operators.decoders.sight import Sight
-from operators.decoders.whisper_model import SAMPLE_RATE, Device, Task, WhisperModel
+from operators.decoders.whisper_model import SAMPLE_RATE, Device, Heard, Listen, Task, WhisperModel
 from operators.policies import common_prefix, following, seam
 
 MIN_SOUND_S = 0.1  # less holds no word
@@ -29,6 +30,8 @@ CONTEXT_WORDS = 40  # of what was said before the sound, given to the model as a
 SURE_LANGUAGE = 0.8  # probability from which a detected language is kept for the utterance
 SURE_LANGUAGE_S = 5.0  # and the length of sound from which it is kept at any probability
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")  # noqa: RUF001
+
+Given = Work[Listen, Heard, list[Packet[Any]]]
 
 
 @dataclass
@@ -74,7 +77,7 @@ class WhisperState:
     last_packet: Packet[None] | None = None
 
 
-class Whisper(Operator[WhisperState]):
+class Whisper(Lockstep[WhisperState, Listen, Heard]):
     """Hypotheses of each utterance, one for every ``step_ms`` of it and a final one at its end.
 
     ``model``: a name such as whisper-base.en, or the folder of a model in CTranslate2's format; nothing is
@@ -132,7 +135,8 @@ class Whisper(Operator[WhisperState]):
     def open(self, session: str) -> WhisperState:
         return WhisperState()
 
-    def process(self, packet: Packet[Speech], state: WhisperState) -> Iterator[Packet[Hypothesis]]:
+    def work(self, packet: Packet[Speech], state: WhisperState) -> Given:
+        given: list[Packet[Any]] = []
         speech = packet.data
         if speech.sample_rate != SAMPLE_RATE:
             raise MmstreamError(
@@ -155,19 +159,24 @@ class Whisper(Operator[WhisperState]):
             if utterance.since == self.step or taken == room:
                 utterance.since = 0
                 if taken == room or not self._is_late(packet, utterance):
-                    self._hear(utterance, state)
-                    yield self._hypothesis(packet, utterance, final=False)
+                    yield from self._hear(utterance, state)
+                    given.append(self._hypothesis(packet, utterance, final=False))
         if speech.last:
-            yield from self.flush(state)
+            given += yield from self.rest(state)
+        return given
 
-    def flush(self, state: WhisperState) -> Iterator[Packet[Hypothesis]]:
+    def rest(self, state: WhisperState) -> Given:
         """End the utterance that is open."""
         utterance, state.utterance = state.utterance, None
-        if utterance is not None and state.last_packet is not None:
-            if not utterance.heard:
-                self._hear(utterance, state)
-            state.context.extend([*utterance.frozen[utterance.gone :], *utterance.rest])
-            yield self._hypothesis(state.last_packet, utterance, final=True)
+        if utterance is None or state.last_packet is None:
+            return []
+        if not utterance.heard:
+            yield from self._hear(utterance, state)
+        state.context.extend([*utterance.frozen[utterance.gone :], *utterance.rest])
+        return [self._hypothesis(state.last_packet, utterance, final=True)]
+
+    def answer(self, asked: Sequence[Listen]) -> Sequence[Heard]:
+        return self._model.hear(asked)
 
     def watermark(self, state: WhisperState, reached: float) -> float:
         """Every hypothesis begins where its utterance does."""
@@ -182,14 +191,14 @@ class Whisper(Operator[WhisperState]):
         words = (*utterance.frozen, *utterance.rest)
         return packet.derive(Hypothesis(words, final, language), utterance.start, utterance.end)
 
-    def _hear(self, utterance: Utterance, state: WhisperState) -> None:
+    def _hear(self, utterance: Utterance, state: WhisperState) -> Work[Listen, Heard, None]:
         """Decode the sound again; freeze what the last decode agrees on; drop sound where there is too much."""
         utterance.heard = True
         if len(utterance.sound) < MIN_SOUND_S * SAMPLE_RATE:
             return
         language = utterance.language if utterance.sure else self._model.language
         context = join_words(state.context, language)
-        heard, utterance.language, probability = self._model.hear(utterance.sound, language, context)
+        heard, utterance.language, probability = yield Listen(utterance.sound, language, context)
         if probability >= SURE_LANGUAGE or len(utterance.sound) >= SURE_LANGUAGE_S * SAMPLE_RATE:
             utterance.sure = True
         known = utterance.frozen[utterance.gone :]
