@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mmstream needs Python 3.11 or later; this is " + sys.version.split()[0])'
@@ -27,6 +27,11 @@ bench: $(STAMP)
 	$(BIN)/mmstream bench hops
 	$(BIN)/mmstream bench pipeline
 	$(BIN)/mmstream bench soak
+
+chaos: $(STAMP)
+	$(BIN)/mmstream bench overload
+	$(BIN)/mmstream bench sessions --slow 1
+	$(BIN)/mmstream bench chaos
 
 clean:
 	rm -rf $(VENV) out
