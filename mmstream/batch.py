@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Job:
 
     media: Path
     name: str  # may hold folders: "s11/bbae2n"
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the source, beside its path
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +101,27 @@ class Batch:
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the source, beside its path
     running: dict[str, tuple[Job, float]] = field(default_factory=dict)  # session -> job, monotonic start
 
-    def results(self, jobs: Sequence[Job], poll_s: float = 0.25) -> Iterator[Done | None]:
-        """Each job's end, in the order in which they end; None every ``poll_s`` meanwhile, for a progress bar."""
-        waiting = list(reversed(jobs))
+    def results(self, jobs: Iterable[Job | None], poll_s: float = 0.25) -> Generator[Done | None]:
+        """Each job's end, in the order in which they end; None every ``poll_s`` meanwhile, for a progress bar.
+
+        ``jobs`` is asked for the next one when there is room for it. It may give None, after a short wait of its own:
+        nothing is ready yet.
+        """
+        waiting, more = iter(jobs), True
         try:
-            while waiting or self.running:
-                while waiting and len(self.running) < self.at_once:
-                    failed = self._begin(waiting.pop())
+            while more or self.running:
+                while more and len(self.running) < self.at_once:
+                    try:
+                        job = next(waiting)
+                    except StopIteration:
+                        more = False
+                        break
+                    if job is None:
+                        break
+                    failed = self._begin(job)
                     if failed is not None:
                         yield failed
-                if not self.running:
-                    continue
-                result = self.executor.wait(poll_s)
+                result = self.executor.wait(poll_s) if self.running else None
                 if result is None:
                     yield None
                     continue
@@ -123,7 +133,7 @@ class Batch:
 
     def _begin(self, job: Job) -> Done | None:
         try:
-            self.executor.open(job.name, {self.source: {**self.arguments, "path": str(job.media)}})
+            self.executor.open(job.name, {self.source: {**self.arguments, **job.arguments, "path": str(job.media)}})
         except MmstreamError as error:
             return Done(job, error, 0.0)
         self.running[job.name] = (job, time.monotonic())

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +43,42 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Entries:
+    """Finished inputs, each with its settings and outputs, as lines of JSON tell them. The last line wins."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[tuple[Input, str], tuple[str, ...]] = {}
+        self._made_by: dict[str, tuple[Input, str]] = {}  # output -> what it was made from last
+
+    def outputs(self, media: Input, settings: str) -> tuple[str, ...] | None:
+        """What came of ``media`` with these settings; None where that is nothing, or was made anew from another."""
+        outputs = self._outputs.get((media, settings))
+        if outputs is None or any(self._made_by[output] != (media, settings) for output in outputs):
+            return None
+        return outputs
+
+    def enter(self, media: Input, settings: str, outputs: Sequence[str]) -> None:
+        self._outputs[media, settings] = tuple(outputs)
+        for output in outputs:
+            self._made_by[output] = (media, settings)
+
+    def read(self, content: bytes) -> None:
+        """Enter what ``entry_line`` has written; a line that makes no sense counts for nothing."""
+        for line in content.splitlines():
+            try:
+                entry = json.loads(line)
+                fields = entry["input"]
+                media = Input(str(fields["path"]), int(fields["size"]), int(fields["mtime_ns"]))
+                self.enter(media, str(entry["settings"]), tuple(map(str, entry["outputs"])))
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+                continue
+
+
+def entry_line(media: Input, settings: str, outputs: Sequence[str]) -> str:
+    """One line of a journal."""
+    return json.dumps({"input": asdict(media), "settings": settings, "outputs": outputs}) + "\n"
+
+
 class Journal:
     """What is done in one output folder: a JSON line per finished input, on the disk before ``add`` returns.
 
@@ -53,8 +89,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / JOURNAL_NAME
-        self._outputs: dict[tuple[Input, str], tuple[str, ...]] = {}
-        self._made_by: dict[str, tuple[Input, str]] = {}  # output -> what it was made from last
+        self._entries = Entries()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -70,24 +105,21 @@ class Journal:
 
     def done(self, media: Input, settings: str) -> bool:
         """Whether ``media`` was finished with these settings and all that came of it is still there."""
-        outputs = self._outputs.get((media, settings))
-        return outputs is not None and all(
-            self._made_by[output] == (media, settings) and (self.folder / output).is_file() for output in outputs
-        )
+        outputs = self._entries.outputs(media, settings)
+        return outputs is not None and all((self.folder / output).is_file() for output in outputs)
 
     def add(self, media: Input, settings: str, outputs: Sequence[Path]) -> None:
         """Enter ``media`` as finished. ``outputs`` are complete files."""
         names = tuple(os.path.relpath(output, self.folder) for output in outputs)
-        line = json.dumps({"input": asdict(media), "settings": settings, "outputs": names}) + "\n"
         before = os.fstat(self._descriptor).st_size
         try:
-            _write_all(self._descriptor, line.encode())
+            _write_all(self._descriptor, entry_line(media, settings, names).encode())
             os.fsync(self._descriptor)
         except OSError as fault:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, before)  # the next line must not join half a one
             raise MmstreamError(f"{self.path}: cannot be written: {fault.strerror or fault}") from fault
-        self._enter(media, settings, names)
+        self._entries.enter(media, settings, names)
 
     def close(self) -> None:
         """Let another run have the folder."""
@@ -121,24 +153,7 @@ class Journal:
                 os.ftruncate(self._descriptor, whole)
         except OSError as fault:
             raise MmstreamError(f"{self.path}: cannot be read: {fault.strerror or fault}") from fault
-        for media, settings, outputs in _entries(content[:whole]):
-            self._enter(media, settings, outputs)
-
-    def _enter(self, media: Input, settings: str, outputs: tuple[str, ...]) -> None:
-        self._outputs[media, settings] = outputs
-        for output in outputs:
-            self._made_by[output] = (media, settings)
-
-
-def _entries(content: bytes) -> Iterator[tuple[Input, str, tuple[str, ...]]]:
-    for line in content.splitlines():
-        try:
-            entry = json.loads(line)
-            fields = entry["input"]
-            media = Input(str(fields["path"]), int(fields["size"]), int(fields["mtime_ns"]))
-            yield media, str(entry["settings"]), tuple(map(str, entry["outputs"]))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            continue
+        self._entries.read(content[:whole])
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +104,32 @@ def test_leaving_early_aborts_what_is_open() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert executor.aborted == ["b", "c"]
+
+
+def test_jobs_are_asked_for_when_there_is_room_for_them() -> None:
+    executor = Recorded(failing=set())
+    given: list[str] = []
+
+    def jobs() -> Iterator[Job | None]:
+        for name in "abcde":
+            assert len(executor.open_now) < 2
+            given.append(name)
+            yield Job(Path(f"/{name}.wav"), name)
+            yield None  # the next one is never ready at once
+
+    batch = Batch(executor, "file", 2, {"pace": "fast"})  # type: ignore[arg-type]
+    ended = [done.job.name for done in batch.results(jobs()) if done is not None]
+    assert ended == given == list("abcde")
+
+
+def test_nothing_ready_is_no_end() -> None:
+    executor = Recorded(failing=set())
+    batch = Batch(executor, "file", 2, {"pace": "fast"})  # type: ignore[arg-type]
+    results = list(batch.results(iter([None, None, Job(Path("/a.wav"), "a")])))
+    assert [done.job.name for done in results if done is not None] == ["a"]
+
+
+def test_a_job_has_arguments_of_its_own() -> None:
+    executor = Recorded(failing=set())
+    batch = Batch(executor, "file", 1, {"pace": "realtime"})  # type: ignore[arg-type]
+    assert [done for done in batch.results([Job(Path("/a.wav"), "a", {"pace": "fast"})]) if done]

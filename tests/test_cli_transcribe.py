@@ -17,6 +17,7 @@ import pytest
 
 from mmstream.journal import JOURNAL_NAME
 from mmstream.samples import SPOKEN_VIDEO
+from mmstream.transcription.pieces import WORK_FOLDER
 from operators.sinks import without_wall_clock
 from tests.command_line import (
     BANK,
@@ -55,7 +56,8 @@ def text_of(path: Path) -> str:
 
 def times(folder: Path) -> dict[str, int]:
     """When each caption file was written."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != JOURNAL_NAME)
+    hidden = {JOURNAL_NAME, WORK_FOLDER}
+    files = (path for path in folder.rglob("*") if path.is_file() and hidden.isdisjoint(path.parts))
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
@@ -170,12 +172,13 @@ def test_a_killed_run_is_finished_by_the_next_without_doing_a_file_twice(talks: 
     assert {name: times(tmp_path)[name] for name in complete} == complete
     assert len(times(tmp_path)) == 8
     assert not leftovers(tmp_path)
+    assert not (tmp_path / WORK_FOLDER).exists()
     assert pysubs2.load(str(tmp_path / "weather.srt"))[0].plaintext == WEATHER
 
 
 def test_two_runs_into_one_folder(talks: Path, tmp_path: Path) -> None:
     with Running(*TRANSCRIBE, SPOKEN_VIDEO, "--output", tmp_path) as first:
-        first.wait_for_file(tmp_path / ".spoken.srt.partial")
+        first.wait_for_file(tmp_path / WORK_FOLDER / ".spoken.jsonl.partial")
         second = call(*TRANSCRIBE, talks / "weather.wav", "--output", tmp_path)
         second.the_line(f"mmstream: {tmp_path}: another run is writing here; wait for its end or choose another")
         assert first.process.poll() is None
@@ -187,7 +190,7 @@ def test_two_runs_into_one_folder(talks: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_nothing_half_written(talks: Path, tmp_path: Path, number: signal.Signals) -> None:
     with Running(*TRANSCRIBE, talks / "weather.wav", SPOKEN_VIDEO, "--output", tmp_path, "--format", "srt,txt") as run:
         run.wait_for("done     ")
-        run.wait_for_file(tmp_path / ".spoken.srt.partial")
+        run.wait_for_file(tmp_path / WORK_FOLDER / ".spoken.jsonl.partial")
         run.send(number)
         asked_at = time.monotonic()
         done = run.end()
@@ -196,6 +199,7 @@ def test_an_interrupted_run_leaves_nothing_half_written(talks: Path, tmp_path: P
     assert done.err.splitlines()[-1] == "interrupted: run the same command again to go on where it stopped"
     assert "Traceback" not in done.err
     assert sorted(times(tmp_path)) == ["weather.srt", "weather.txt"]
+    assert not (tmp_path / WORK_FOLDER).exists()
 
 
 # Ray.
@@ -203,13 +207,14 @@ def test_an_interrupted_run_leaves_nothing_half_written(talks: Path, tmp_path: P
 
 def test_two_workers_on_ray_give_the_lines_of_one_thread(talks: Path, tmp_path: Path) -> None:
     local, on_ray = tmp_path / "local", tmp_path / "ray"
-    assert call(*TRANSCRIBE, talks, "-o", local, "-f", "jsonl,srt").code == 0
-    run = (*TRANSCRIBE, talks, "-o", on_ray, "-f", "jsonl,srt", "--executor", "ray", "--workers", 2, "--json")
+    options = ("-f", "jsonl,srt", "--split-s", 6)  # which cuts the sample video in three
+    assert call(*TRANSCRIBE, talks, SPOKEN_VIDEO, "-o", local, *options).code == 0
+    run = (*TRANSCRIBE, talks, SPOKEN_VIDEO, "-o", on_ray, *options, "--executor", "ray", "--workers", 2, "--json")
     done = mmstream(*run, timeout_s=120)
     assert done.code == 0, done
-    assert done.last_json["files"] == len(done.lines("done")) == 4
+    assert done.last_json["files"] == len(done.lines("done")) == 5
     names = [Path(name) for name in times(local) if name.endswith(".jsonl")]
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         assert _timeless(on_ray / name) == _timeless(local / name)
         assert (on_ray / name).with_suffix(".srt").read_bytes() == (local / name).with_suffix(".srt").read_bytes()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mmstream.core import Watermark
+from mmstream.flow import WATERMARK_STEP_S
 from mmstream.graph import Batch
 from mmstream.media import Gap
-from mmstream.flow import WATERMARK_STEP_S
 from tests import toys
 from tests.conftest import WAIT_S
 from tests.toys import graph, node

@@ -152,6 +152,26 @@ def batching(
 
 
 @bench.command()
+def transcribe(
+    rounds: Rounds = 3,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Speech in each round.")] = 2.0,
+    workers: Annotated[int, typer.Option(min=2, help="How many, against one.")] = 2,
+    speech: Speech = None,
+    json: JsonOnly = False,
+) -> None:
+    """One long file through several workers on Ray, against one worker.
+
+    Example:
+
+        mmstream bench transcribe --minutes 2 --rounds 3
+    """
+    from mmstream.benchmarks.table import show
+    from mmstream.benchmarks.transcription import measure_transcription
+
+    show(measure_transcription(rounds, minutes, workers, speech, _say), json_only=json)
+
+
+@bench.command()
 def chaos(
     ways: Annotated[
         list[str] | None, typer.Option("--way", help="kill, freeze or node (a machine); by default all.")
