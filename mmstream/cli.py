@@ -15,6 +15,7 @@ from rich.text import Text
 from mmstream import __version__
 from mmstream.commands.bench import bench
 from mmstream.commands.check import check
+from mmstream.commands.deploy import deploy
 from mmstream.commands.devices import devices
 from mmstream.commands.doctor import doctor
 from mmstream.commands.evaluate import evaluate
@@ -40,6 +41,7 @@ for command in (live, transcribe, run, sessions, trace, check, devices, evaluate
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")
+app.add_typer(deploy, name="deploy")
 
 
 class _OneLine(logging.Handler):
@@ -54,14 +56,19 @@ class _OneLine(logging.Handler):
         self._console.print(Text(f"mmstream: {record.getMessage()}", style))
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
     logger = logging.getLogger("mmstream")
     logger.handlers = [_OneLine()]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)

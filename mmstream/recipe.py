@@ -208,6 +208,11 @@ class Recipe:
             if "many" in self._wiring.parameters(name):
                 self._document.set_arguments(name, {"many": True})
 
+    @property
+    def says_workers(self) -> bool:
+        """Whether the file itself says which workers there are, and how many of each."""
+        return bool(self._document.content.get("workers"))
+
     def replicate(self, workers: int) -> None:
         """Run ``workers`` replicas of every worker but the user's own process."""
         self._replicas = workers

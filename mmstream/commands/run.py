@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -57,7 +58,8 @@ def run(
     """Run a pipeline file as it stands, until its sources end or Ctrl-C.
 
     With --input every media file is a session of its own; files play again under other names until there are as many
-    sessions as --sessions. Ctrl-C and SIGTERM let every session finish its last words. Exits with 1 if any failed.
+    sessions as --sessions. On Ray, a file that says no `workers` gets a replica for each core. Ctrl-C and SIGTERM let
+    every session finish its last words. Exits with 1 if any failed.
 
     Examples:
 
@@ -82,6 +84,8 @@ def run(
         recipe.play_file()
     if len(planned) > 1:
         recipe.show_many()
+    if executor == "ray" and not recipe.says_workers:
+        recipe.replicate(min(sessions or 1, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
         lines = Path(folder)
         if recipe.gives_captions:

@@ -6,12 +6,14 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 import ray
 
 from mmstream.core import MmstreamError
 from mmstream.graph import WorkerSpec
 
+TOKEN = Path.home() / ".ray" / "auth_token"
 PROBE_S = 5.0  # for the head of a cluster to take a connection
 
 
@@ -32,7 +34,10 @@ def join() -> bool:
         else:  # left to itself it would look for the last cluster of this machine, and wait for one that is gone
             ray.init("local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError) as error:
-        raise MmstreamError(f"cannot join or start Ray: {str(error).splitlines()[0]}") from error
+        hint = ""
+        if "RAY_ADDRESS" in os.environ and TOKEN.exists() and "RAY_AUTH_MODE" not in os.environ:
+            hint = "; if it was started with a token, as Ray does where there is one, set RAY_AUTH_MODE=token"
+        raise MmstreamError(f"cannot join or start Ray: {str(error).splitlines()[0]}{hint}") from error
     return True
 
 
