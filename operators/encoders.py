@@ -133,6 +133,7 @@ class SeenState:
     to_skip: int = 0
     trusts: list[float] = field(default_factory=list)  # of the steps that the net has not given yet
     lost: Packet[Gap] | None = None  # a loss under way that was not told yet
+    losses: list[Packet[Gap]] = field(default_factory=list)  # to be told once the steps before them were given
     last: Packet[Any] | None = None
 
 
@@ -183,8 +184,8 @@ class VideoEncoder(Lockstep[SeenState, Ask, Answer]):
         given = yield from self._encode(self._steps_until(state.last.end, state), state.last, state, held=True)
         assert state.net is not None
         given += self._give(finished(self._net.finish, state.net), state.last, state)
-        given += self._told(state)
-        state.grid = None
+        given += [*self._told(state), *state.losses]
+        state.grid, state.losses = None, []
         return given
 
     def answer(self, asked: Sequence[Ask]) -> Sequence[Answer]:
@@ -221,8 +222,16 @@ class VideoEncoder(Lockstep[SeenState, Ask, Answer]):
         return given
 
     def _told(self, state: SeenState) -> list[Packet[Any]]:
-        lost, state.lost = state.lost, None
-        return [] if lost is None else [lost]
+        if state.lost is not None:
+            state.losses.append(state.lost)
+        state.lost = None
+        return self._reached(state)
+
+    def _reached(self, state: SeenState) -> list[Packet[Any]]:
+        """The losses that no step will still begin before: the net is behind the pictures."""
+        told = [loss for loss in state.losses if loss.start <= state.next_step * STEP_S + 1e-6]
+        del state.losses[: len(told)]
+        return [*told]
 
     def _encode(self, steps: int, packet: Packet[Any], state: SeenState, held: bool = False) -> Given:
         """Give the net ``steps`` more steps of what is on show."""
@@ -250,6 +259,6 @@ class VideoEncoder(Lockstep[SeenState, Ask, Answer]):
             return []
         trusts = np.array(state.trusts[: len(values)], np.float32)
         del state.trusts[: len(values)]
-        start = state.next_step * STEP_S
+        start, told = state.next_step * STEP_S, self._reached(state)
         state.next_step += len(values)
-        return [packet.derive(VisualFeatures(values, trusts, RATE_HZ), start, state.next_step * STEP_S)]
+        return [*told, packet.derive(VisualFeatures(values, trusts, RATE_HZ), start, state.next_step * STEP_S)]

@@ -64,6 +64,7 @@ def check_room(specs: Iterable[WorkerSpec]) -> None:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     if os.environ.get("MMSTREAM_CLUSTER_GROWS"):
         return
+    specs = list(specs)
     for spec in specs:
         wanted = {name: amount for name, amount in spec.resources.items() if amount > 0}
         places = sum(
@@ -80,3 +81,8 @@ def check_room(specs: Iterable[WorkerSpec]) -> None:
             raise MmstreamError(f"worker {spec.name!r} asks for {{{asked}}}, which no node has ({there})")
         replicas = f"{spec.replicas + spec.standby} replicas of worker {spec.name!r} ask for {{{asked}}} each"
         raise MmstreamError(f"{replicas}, and there is room for {places} ({there})")
+    for name in {name for spec in specs for name in spec.resources}:
+        wanted_in_all = sum(spec.resources.get(name, 0.0) * (spec.replicas + spec.standby) for spec in specs)
+        there_in_all = sum(node.get(name, 0.0) for node in nodes)
+        if wanted_in_all > there_in_all + 1e-9:
+            raise MmstreamError(f"the workers together ask for {name}: {wanted_in_all:g}, and there is {there_in_all:g}")
