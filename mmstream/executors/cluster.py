@@ -85,4 +85,5 @@ def check_room(specs: Iterable[WorkerSpec]) -> None:
         wanted_in_all = sum(spec.resources.get(name, 0.0) * (spec.replicas + spec.standby) for spec in specs)
         there_in_all = sum(node.get(name, 0.0) for node in nodes)
         if wanted_in_all > there_in_all + 1e-9:
-            raise MmstreamError(f"the workers together ask for {name}: {wanted_in_all:g}, and there is {there_in_all:g}")
+            asked = f"{name}: {wanted_in_all:g}"
+            raise MmstreamError(f"the workers together ask for {asked}, and there is {there_in_all:g}")
