@@ -55,6 +55,7 @@ class Feed(threading.Thread):
         self.node = node
         self.session = session
         self.reached = 0.0  # end of the last packet, media seconds
+        self.replayed_s = 0.0  # media that was sent again
         self._arguments = arguments
         self._edges = edges
         self._outlet = outlet
@@ -136,6 +137,8 @@ class Feed(threading.Thread):
         with self._sending:
             self._outlet = outlet
             self._due = 0
+            if self._tape is not None:
+                self.replayed_s += self._tape.seconds_since(position)
         thread = threading.Thread(target=self._play, args=(position, outlet), name=f"{self.name}-replay", daemon=True)
         thread.start()
 

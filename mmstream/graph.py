@@ -121,7 +121,7 @@ class Graph:
     def replicated(self, replicas: int) -> Graph:
         """The same graph with that many replicas of every worker but the user's own process."""
         workers = {
-            name: spec if spec.place == "driver" else replace(spec, replicas=replicas)
+            name: spec if spec.place == "driver" else replace(spec, replicas=replicas, scale=None)
             for name, spec in self.workers.items()
         }
         return replace(self, workers=workers)

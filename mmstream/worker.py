@@ -214,6 +214,11 @@ class Worker:
         if record is not None:
             self.inbox.call(lambda: self._finish(record, error))
 
+    def replayed_s(self, session: str) -> float:
+        """The media seconds that a source of the session has sent again here, over all recoveries."""
+        record = self._sessions.get(session)
+        return max((feed.replayed_s for feed in record.feeds), default=0.0) if record else 0.0
+
     def forget(self, session: str) -> None:
         """The session has ended everywhere: what was kept for a replay may go."""
         self._spent.pop(session, None)

@@ -63,7 +63,7 @@ class Ledger:
             if session in self._entries:
                 raise MmstreamError(f"session {session!r} is already open")
             replicas: dict[str, Replica] = {}
-            for name in self._workers:
+            for name in nearest_first(self._workers):
                 replicas[name] = self._choose(name, session, replicas)
             self._entries[session] = _Entry(replicas)
             return replicas
@@ -192,3 +192,16 @@ class Ledger:
         with self._changed:
             self._changed.wait_for(lambda: self._results or not self._entries, timeout_s)
             return self._results.popleft() if self._results else None
+
+
+def nearest_first(workers: Mapping[str, WorkerSpec]) -> list[str]:
+    """The names of workers, each after the one that it is to be near."""
+    order: list[str] = []
+    while len(order) < len(workers):
+        placed = {None, *order}
+        order += [
+            name
+            for name, spec in workers.items()
+            if name not in placed and (spec.near in placed or spec.near not in workers)
+        ]
+    return order

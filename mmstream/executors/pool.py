@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmstream.core import MmstreamError
-from mmstream.executors.ledger import Ledger, Replica
+from mmstream.executors.ledger import Ledger, Replica, nearest_first
 from mmstream.executors.ray_host import CLOSE_TIMEOUT_S, Birth, Host
 from mmstream.executors.ray_link import LinkError, ask
 from mmstream.graph import Graph, WorkerSpec
@@ -83,7 +83,7 @@ class Pool:
         """
         self._here = ray.get_runtime_context().get_node_id()
         self._ledger_driver()
-        for spec in _nearest_first(self.specs.values()):
+        for spec in [self.specs[name] for name in nearest_first(self._graph.workers) if name in self.specs]:
             wanted = [False] * spec.replicas + [True] * spec.standby
             for replica in [self._place(spec, standby=standby) for standby in wanted]:
                 self._await(replica)
@@ -209,7 +209,7 @@ class Pool:
         """On the machine of the worker that it is to be near; else on as many machines as there are."""
         if spec.near is None:
             return "SPREAD"
-        if self._graph.workers[spec.near].place == "driver":
+        if spec.near not in self.specs:  # the driver
             return NodeAffinitySchedulingStrategy(self._here, soft=True)
         nodes = [member.node for replica, member in self._members.items() if replica[0] == spec.near]
         return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True) if nodes else "SPREAD"
@@ -261,16 +261,3 @@ class Pool:
             return found
         except LinkError:  # its machine is gone too: it was no packet that killed it
             return []
-
-
-def _nearest_first(specs: Any) -> list[WorkerSpec]:
-    """Workers after those that they are to be near."""
-    left = list(specs)
-    order: list[WorkerSpec] = []
-    while left:
-        placed = {spec.name for spec in order}
-        waiting = {spec.name for spec in left}
-        ready = [spec for spec in left if spec.near in placed or spec.near not in waiting]
-        order += ready
-        left = [spec for spec in left if spec not in ready]
-    return order

@@ -369,6 +369,9 @@ class RayExecutor:
 
     def _recovered(self, live: Live, seconds: float) -> None:
         self._metrics.recovered(seconds)
+        if self._driver is not None:
+            before, live.replayed_s = live.replayed_s, self._driver.replayed_s(live.name)
+            self._metrics.replayed(live.replayed_s - before)
         log.info("session %s goes on after %.2f s", live.name, seconds)
 
     def _look(self) -> None:

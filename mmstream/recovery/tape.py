@@ -56,6 +56,11 @@ class Tape:
         kept = [entry for number, entry in enumerate(self._entries, start=self._first) if number >= position]
         return [*self._lost, *kept] if position < self._first else kept
 
+    def seconds_since(self, position: int) -> float:
+        """The media seconds of what ``since`` gives."""
+        ends = [entry.packet.end for entry in self.since(position) if not is_weightless(entry.packet)]
+        return ends[-1] - ends[0] if ends else 0.0
+
     def _lose(self, entry: Entry) -> None:
         if is_weightless(entry.packet):
             self._lost.append(entry)
