@@ -152,10 +152,5 @@ def warn_of_losses(result: Result) -> None:
     """Say which queues lost packets: loss is never silent."""
     for lane in result.lanes:
         if lane.dropped:
-            log.warning(
-                "%s lost %d packets: its queue of %d was full (peak %d)",
-                lane.edge,
-                lane.dropped,
-                lane.capacity,
-                lane.peak,
-            )
+            why = ", ".join(f"{reason} {count}" for reason, count in lane.reasons.items())
+            log.warning("%s lost %d packets (%s); it holds %d", lane.edge, lane.dropped, why, lane.capacity)

@@ -93,7 +93,8 @@ class Flow:
 
     def _share(self, operator: BatchOperator[Any], first: Item, max_size: int, max_wait_s: float) -> None:
         """One call for the packets that several sessions have ready; control packets end the gathering."""
-        deadline = time.monotonic() + max_wait_s if max_wait_s > 0 else None
+        waits = max_wait_s > 0 and first.node not in self._layout.inner  # this thread alone could bring it more
+        deadline = time.monotonic() + max_wait_s if waits else None
         items: dict[str, Item] = {first.packet.session: first}
         after: list[Item] = []
         while len(items) < max_size:

@@ -17,6 +17,7 @@ from mmstream.core import Packet
 from mmstream.graph import Edge
 from mmstream.join import Inlet, Join
 from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless
+from mmstream.overload import LagBound
 
 STALL_POLL_S = 0.25  # wall-clock seconds between two looks at a lane that waits for another
 READY_POLL_S = 0.02  # wall-clock seconds between two looks at a sink that was not ready
@@ -47,13 +48,17 @@ class Inbox:
         inlets: Iterable[Inlet],
         has_room: HasRoom = lambda edge, session: True,
         is_ready: IsReady = lambda sink, session: True,
+        bound: LagBound | None = None,
     ) -> None:
+        """``bound``: how late the media of live sessions may be; None: nothing is given up for being late."""
         self._inlets = tuple(inlets)
         self._has_room = has_room
         self._is_ready = is_ready
+        self._bound = bound
         self.on_room: Callable[[], None] = lambda: None
         self._held = False  # a session was passed over because there was no room for what it would give
         self._unready = False  # or because a sink was not ready
+        self._relieved = False  # lanes have room because packets were given up, and nobody has heard of it
         self._epochs: dict[str, int] = {}
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -65,13 +70,16 @@ class Inbox:
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
 
-    def open(self, session: str, epoch: int = 0) -> None:
-        """Make the lanes of a session. Those of an earlier epoch are gone, with what is on them."""
+    def open(self, session: str, epoch: int = 0, *, live: bool = True) -> None:
+        """Make the lanes of a session. Those of an earlier epoch are gone, with what is on them.
+
+        ``live``: what is late may be given up, after epoch 0 only once the session has caught up.
+        """
         with self._lock:
             self._forget(session)
             self._epochs[session] = epoch
             for inlet in self._inlets:
-                join = Join(inlet, session)
+                join = Join(inlet, session, self._bound if live else None, excused=epoch > 0)
                 self._joins[session, join.node] = join
                 for name, lane in join.lanes.items():
                     self._lanes[session, name] = (lane, join)
@@ -176,21 +184,23 @@ class Inbox:
 
     def take(self) -> Item | Callable[[], None] | None:
         """The next packet or call, waiting for one; None once the inbox is closed and empty of calls."""
-        with self._lock:
-            while True:
+        while True:
+            with self._lock:
                 if self._calls:
                     return self._calls.popleft()
                 if self._closed:
                     return None
                 self._look_again()
                 item = self._next(lambda join: True)
-                if item is not None:
-                    break
-                self._filled.wait(
-                    READY_POLL_S if self._unready else STALL_POLL_S if self._stalled or self._held else None
-                )
-        self.on_room()
-        return item
+                if item is None and not self._relieved:
+                    self._filled.wait(
+                        READY_POLL_S if self._unready else STALL_POLL_S if self._stalled or self._held else None
+                    )
+                    continue
+                self._relieved = False
+            self.on_room()
+            if item is not None:
+                return item
 
     def take_more(self, node: str, sessions: Collection[str], deadline: float | None) -> Item | None:
         """A further packet for ``node`` from a session not in ``sessions``; waits until ``deadline`` (monotonic).
@@ -220,9 +230,13 @@ class Inbox:
             if not self._may_go(join):
                 continue
             del self._turn[join]
+            before = join.given_up
             packet = join.take()
+            if join.given_up > before:
+                self._relieved = True
+                self._freed.notify_all()
             if packet is None:
-                if join.stalled_at is not None:
+                if join.waits:
                     self._stalled.add(join)
                 continue
             self._turn[join] = None  # to the back: other sessions come first
@@ -246,7 +260,7 @@ class Inbox:
         return True
 
     def _look_again(self) -> None:
-        """Give joins a turn whose full lane has waited long enough, however busy other sessions are."""
+        """Give joins a turn that time alone may let go on, however busy other sessions are."""
         now = time.monotonic()
         for join in tuple(self._stalled):
             if join.has_waited(now):

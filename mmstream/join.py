@@ -17,6 +17,7 @@ from typing import Any
 from mmstream.core import Barrier, End, Packet, Watermark
 from mmstream.graph import Edge, Node
 from mmstream.lane import Lane
+from mmstream.overload import LagBound, Shedding
 from mmstream.recovery.cut import Cut
 
 log = logging.getLogger(__name__)
@@ -38,13 +39,19 @@ class Inlet:
 
 
 class Join:
-    """The lanes of one node and session, merged by media time."""
+    """The lanes of one node and session, merged by media time.
 
-    def __init__(self, inlet: Inlet, session: str) -> None:
+    With a ``bound`` they give up what is late; ``excused``, only once the session has caught up after a replay.
+    """
+
+    def __init__(self, inlet: Inlet, session: str, bound: LagBound | None = None, *, excused: bool = False) -> None:
         node = inlet.node
         self.node = node.name
         self.session = session
-        self.lanes = {edge.name: Lane(edge, session) for edge in inlet.inputs}
+        self.lanes = {
+            edge.name: Lane(edge, session, None if bound is None else Shedding(bound, excused=excused))
+            for edge in inlet.inputs
+        }
         self.inlet = inlet
         self._cut = Cut(self.lanes)
         self._due: deque[Packet[Any]] = deque()  # control packets to hand out next
@@ -56,12 +63,15 @@ class Join:
         self._stalled_behind = -_EVER  # how far the silent lane was when the waiting began, media seconds
         self._first = _EVER  # where the first packet that had to wait begins, media seconds
         self._told = -_EVER  # the watermark last handed out
+        self.given_up = 0  # packets that were late
 
     def take(self) -> Packet[Any] | None:
         """The next packet in media order, a control packet or the one ``End``; None when it has to wait."""
         while not self._ended:
             if self._due:
                 return self._due.popleft()
+            for one in self.lanes.values():
+                self.given_up += one.shed()
             lane = self._earliest()
             if lane is None:
                 return None
@@ -81,9 +91,16 @@ class Join:
                 return packet.derive(Watermark(), start=reached, end=reached)
         return None
 
+    @property
+    def waits(self) -> bool:
+        """Whether time alone may let it go on: it has to be looked at again, though nothing arrives."""
+        return self.stalled_at is not None or any(lane.holds for lane in self.lanes.values())
+
     def has_waited(self, now: float) -> bool:
-        """Whether a full lane has waited for a silent one for so long, at ``now`` (monotonic), that it may go on."""
-        return self.stalled_at is None or now - self.stalled_at >= STALL_S
+        """Whether it is worth a look at ``now`` (monotonic): a full lane waits for a silent one only for so long."""
+        if self.stalled_at is None or now - self.stalled_at >= STALL_S:
+            return True
+        return any(lane.holds for lane in self.lanes.values())
 
     def _earliest(self) -> Lane | None:
         """The lane whose head goes next, or None while a head must wait for a silent lane."""

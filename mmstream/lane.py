@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from mmstream.core import Barrier, End, Packet, Watermark
 from mmstream.graph import Edge
 from mmstream.media import Gap
+from mmstream.overload import HOLD_S, Loss, Reason, Shedding, is_superseded
 
 _EVER = float("inf")
 
@@ -43,7 +46,8 @@ class LaneReport:
     session: str
     capacity: int  # packets
     peak: int  # most packets ever waiting
-    dropped: int  # packets lost to the overflow policy
+    dropped: int  # packets lost to the overflow policy, or given up because they were late
+    reasons: Mapping[Reason, int] = field(default_factory=dict)  # the same packets, by why they were lost
 
 
 class Lane:
@@ -52,16 +56,23 @@ class Lane:
     What a drop policy loses comes out as one ``Gap`` at the place of the loss. Control packets and gaps take
     no room, so they never wait and are never lost; of watermarks in a row only the last is kept. On an edge that
     blocks, the sender looks at ``accepts_more`` first: ``put`` itself never loses anything there.
+
+    With ``shedding`` the lane gives up what is late besides, whatever its policy: ``shed`` before a look at ``head``.
     """
 
-    def __init__(self, edge: Edge, session: str) -> None:
+    def __init__(self, edge: Edge, session: str, shedding: Shedding | None = None) -> None:
         self.edge = edge
         self.session = session
         self.watermark = -_EVER  # nothing that starts before it will still come, media seconds
         self.newest = -_EVER  # latest media second that has arrived
         self.peak = 0
-        self.dropped = 0
+        self.lost: Counter[Reason] = Counter()  # packets
         self.waited_s = 0.0  # by the packet last taken, wall-clock seconds
+        self._shedding = shedding
+        self._kept: Packet[Any] | None = None  # the head, once it was judged and kept
+        self._gaps: dict[str, Packet[Gap]] = {}  # of the stretch that is being given up, by medium; not told yet
+        self._mark: Packet[Any] | None = None  # the last watermark in that stretch
+        self._shed_at = 0.0  # wall-clock seconds at which its last packet was given up
         self._queue: deque[Packet[Any]] = deque()
         self._since: deque[float] = deque()  # monotonic seconds at which each of them came
         self._waiting = 0  # packets that count against the capacity
@@ -94,8 +105,18 @@ class Lane:
         return time.monotonic() - self._since[0] if self._since else 0.0
 
     @property
+    def dropped(self) -> int:
+        """Packets lost, for whatever reason."""
+        return sum(self.lost.values())
+
+    @property
+    def holds(self) -> bool:
+        """Whether a loss is still to be told: ``shed`` does, at the latest HOLD_S after it."""
+        return bool(self._gaps)
+
+    @property
     def report(self) -> LaneReport:
-        return LaneReport(self.edge.name, self.session, self.edge.capacity, self.peak, self.dropped)
+        return LaneReport(self.edge.name, self.session, self.edge.capacity, self.peak, self.dropped, dict(self.lost))
 
     def put(self, packet: Packet[Any]) -> None:
         """Append; on a full lane the overflow policy decides what is lost."""
@@ -117,14 +138,65 @@ class Lane:
         self._waiting += 1
         self.peak = max(self.peak, self._waiting)
 
+    def shed(self) -> int:
+        """Give up what is late at the head, and tell of it once the stretch is over; gives the number of packets."""
+        if self._shedding is None:
+            return 0
+        count = 0
+        while self._queue:
+            packet = self._queue[0]
+            if isinstance(packet.data, Watermark) and self._gaps:  # it would promise more than the gap, before it
+                self._mark = self._pop()
+                continue
+            loss = None if is_weightless(packet) else self._judge(packet)
+            if loss is None:
+                self._kept = packet
+                break
+            self._pop()
+            self._waiting -= 1
+            self.lost[loss.reason] += 1
+            count += 1
+            if loss.gap is not None:
+                self._widen(packet, loss.gap)
+        if self._gaps and (self._queue or self._shedding.now() - self._shed_at >= HOLD_S):
+            self._tell()
+        return count
+
     def take(self) -> Packet[Any]:
         """Remove the head; the watermark moves with it."""
-        packet = self._queue.popleft()
-        self.waited_s = time.monotonic() - self._since.popleft()
+        self.waited_s = self.oldest_s
+        packet = self._pop()
         if not is_weightless(packet):
             self._waiting -= 1
         self.watermark = max(self.watermark, promise(packet, self.edge))
         return packet
+
+    def _pop(self) -> Packet[Any]:
+        self._since.popleft()
+        return self._queue.popleft()
+
+    def _judge(self, head: Packet[Any]) -> Loss | None:
+        assert self._shedding is not None
+        others = (follower.data for follower in islice(self._queue, 1, None))
+        follower = next((data for data in others if not isinstance(data, Watermark)), None)
+        return self._shedding.judge(head, superseded=is_superseded(head.data, follower), again=head is self._kept)
+
+    def _widen(self, packet: Packet[Any], gap: Gap) -> None:
+        """Count ``packet`` to the stretch of its medium."""
+        assert self._shedding is not None
+        before = self._gaps.get(gap.medium)
+        start, data = (packet.start, gap) if before is None else (before.start, before.data)
+        self._gaps[gap.medium] = packet.derive(data, start=start)
+        self._shed_at = self._shedding.now()
+
+    def _tell(self) -> None:
+        """Put the gaps of the stretch before what follows it."""
+        told: list[Packet[Any]] = sorted(self._gaps.values(), key=lambda gap: gap.start)
+        if self._mark is not None:
+            told.append(self._mark)
+        self._queue.extendleft(reversed(told))
+        self._since.extendleft([time.monotonic()] * len(told))
+        self._gaps, self._mark = {}, None
 
     def _take_oldest(self) -> tuple[Packet[Any], int]:
         """Remove the first packet that counts, behind what takes no room; and say where it was."""
@@ -138,7 +210,7 @@ class Lane:
 
     def _lose(self, packet: Packet[Any], index: int) -> None:
         """Record the loss of ``packet`` at ``index``: widen the gap of this kind just before it, or place one."""
-        self.dropped += 1
+        self.lost["full"] += 1
         reason = f"{self.edge.name} was full ({self.edge.capacity} packets)"
         gap = packet.derive(Gap(getattr(packet.data, "medium", "audio"), reason))
         for place in range(index - 1, -1, -1):

@@ -17,6 +17,7 @@ class Layout:
         self.nodes = {name: graph.nodes[name] for name in graph.nodes if name in spec.nodes}
         self.outputs = {name: graph.outputs(name) for name in self.nodes}
         self.queued = {name for name in self.nodes if self._is_queued(name)}
+        self.inner = {name for name in self.queued if not any(map(self._comes_from_outside, graph.inputs(name)))}
         self.timed = {name for name in self.nodes if _feeds_a_join(graph, name)}
 
     def fills(self, name: str) -> Iterator[str]:

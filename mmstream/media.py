@@ -28,6 +28,9 @@ class AudioChunk:
     samples: NDArray[np.float32]  # (time, channel), in -1..1
     sample_rate: int  # Hz
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AudioChunk, (self.samples, self.sample_rate)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
@@ -138,6 +141,9 @@ class Hypothesis:
     words: tuple[Word, ...]
     final: bool  # the utterance has ended; the next hypothesis belongs to the next utterance
     language: str | None = None  # BCP-47
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hypothesis, (self.words, self.final, self.language)
 
 
 @dataclass(frozen=True, slots=True)

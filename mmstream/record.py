@@ -28,6 +28,7 @@ class Record:
     reached: float = 0.0  # end of the last packet taken, media seconds
     lag_s: float = 0.0  # how long before it was taken the last packet was captured, wall-clock seconds
     alone: bool = False  # its packets share no call with other sessions: one of them may be what kills workers
+    live: bool = True  # its media can be too late
     part: Part | None = None  # what it was put back to
     saving: Saving | None = None  # None: no snapshots are taken
     shown: dict[str, Shown] = field(default_factory=dict)  # by sink

@@ -27,6 +27,7 @@ from mmstream.observe.metrics import Metrics
 from mmstream.observe.spans import Recorder
 from mmstream.observe.watch import Watch
 from mmstream.outcome import OperatorError, Outcome
+from mmstream.overload import LagBound, is_live
 from mmstream.record import Arguments, Record
 from mmstream.recovery.blackbox import BlackBox
 from mmstream.recovery.saving import Part, Saving
@@ -71,8 +72,12 @@ class Worker:
         self._recorder = recorder
         sinks = {name for name, node in layout.nodes.items() if issubclass(node.kind, Sink)}
         self._watch = Watch(metrics or Metrics(), sinks, recorder, clock)
+        self._live = is_live(graph)
         self.inbox = Inbox(
-            [self._inlet(graph, name) for name in sorted(layout.queued)], ports.has_room, self._sink_is_ready
+            [self._inlet(graph, name) for name in sorted(layout.queued)],
+            ports.has_room,
+            self._sink_is_ready,
+            LagBound.of(graph, clock),
         )
         self._flow = Flow(
             layout, self._operators, self._sessions, self.inbox, ports, self._finish, saved, blackbox, self._watch
@@ -111,15 +116,18 @@ class Worker:
         """Whether the session goes on; one of the same name may have been opened since it ended."""
         return self._sessions.get(record.name) is record
 
-    def open(self, session: str, epoch: int = 0, part: Part | None = None, *, alone: bool = False) -> None:
+    def open(
+        self, session: str, epoch: int = 0, part: Part | None = None, *, alone: bool = False, live: bool | None = None
+    ) -> None:
         """Make a session's lanes and states: new ones, or those of ``part``. Nothing flows before ``start``.
 
         A session that is open here is put back. Sinks keep what they have. ``alone``: it shares no calls.
+        ``live``: its media can be too late; None: as the graph says.
         """
         if self._broken is not None:
             self._report(Outcome(session, self.spec.name, self._broken, (), epoch=epoch))
             return
-        record = Record(session, epoch, alone=alone, part=part)
+        record = Record(session, epoch, alone=alone, part=part, live=self._live if live is None else live)
         ended = part.ended if part is not None else frozenset()
         record.running = set(self._nodes) - ended
         if self._recovery is not None:
@@ -147,7 +155,7 @@ class Worker:
     def _enter(self, record: Record) -> None:
         with self._lock:
             self._sessions[record.name] = record
-        self.inbox.open(record.name, record.epoch)
+        self.inbox.open(record.name, record.epoch, live=record.live)
 
     def start(self, session: str, arguments: Arguments | None = None, epoch: int = 0, *, first: bool = True) -> None:
         """Let the session flow: its sources, with ``arguments`` over those of the file, from where it was put back.

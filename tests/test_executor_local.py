@@ -118,9 +118,9 @@ def test_a_fault_before_every_worker_knows_the_session_ends_it_all_the_same(star
         def open(self, session):
             raise MemoryError("no room for a state")
 
-    def open_states_at_once(worker, session):
+    def open_states_at_once(worker, session, **opening):
         opened = threading.Event()
-        open_worker(worker, session)
+        open_worker(worker, session, **opening)
         worker.inbox.call(opened.set)
         assert opened.wait(WAIT_S)
 

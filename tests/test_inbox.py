@@ -3,12 +3,15 @@
 import queue
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from mmstream.core import End
-from mmstream.inbox import Inbox, Item
+from mmstream.inbox import STALL_POLL_S, Inbox, Item
 from mmstream.join import Inlet
+from mmstream.overload import HOLD_S, LagBound
+from mmstream.testing import ManualClock
 from tests.conftest import WAIT_S
 from tests.lanes import audio, control, edge, node, one_input, ready, shape, video
 
@@ -259,3 +262,98 @@ def test_a_later_question_about_room_ends_the_one_before():
     assert second.waits()
     one.take()
     assert second.ended()
+
+
+# Live sessions that are late
+
+
+def bounded(clock, capacity=4, sessions=("s",), **opening):
+    """An inbox whose packets, captured at second 0, are late from second 10 on."""
+    made = Inbox([Inlet(node(), (edge("ear", capacity=capacity),))], bound=LagBound(10.0, clock))
+    for session in sessions:
+        made.open(session, **opening)
+    return made
+
+
+def test_a_sender_goes_on_when_what_fills_its_lane_is_given_up():
+    clock = ManualClock(0.0)
+    one = bounded(clock, capacity=1)
+    heard = []
+    one.on_room = lambda: heard.append(one.room("ear->fuse", "s"))
+    one.put("ear->fuse", audio(0))
+    clock.advance(11.0)
+    second = Putting(one, "ear->fuse", audio(1))
+    assert second.waits()
+    taking = threading.Thread(target=one.take, daemon=True)
+    taking.start()
+    assert second.ended()
+    assert second.answer is True
+    assert heard[0] == 1  # a worker before this one hears of it, though nothing has come out
+    one.put("ear->fuse", control(End(), 2.0))
+    taking.join(WAIT_S)
+    assert not taking.is_alive()
+
+
+def test_a_loss_is_told_though_nothing_more_arrives():
+    clock = ManualClock(0.0)
+    one = bounded(clock)
+    one.put("ear->fuse", audio(0))
+    clock.advance(11.0)
+    taken = queue.Queue()
+    taker = threading.Thread(target=lambda: taken.put(one.take()), daemon=True)
+    taker.start()
+    with pytest.raises(queue.Empty):
+        taken.get(timeout=SOON_S)
+    clock.advance(HOLD_S)
+    item = taken.get(timeout=WAIT_S)
+    assert shape([item]) == [("gap", 0)]
+    assert item.packet.end == 1
+    assert STALL_POLL_S < HOLD_S  # it is looked for often enough
+    (report,) = one.close_session("s")
+    assert (report.dropped, report.reasons) == (1, {"late_audio": 1})
+
+
+def test_a_session_that_is_not_live_is_never_late():
+    clock = ManualClock(0.0)
+    one = bounded(clock, live=False)
+    one.put("ear->fuse", audio(0))
+    clock.advance(1e6)
+    assert shape(ready(one)) == [("audio", 0)]
+
+
+def test_a_session_that_was_put_back_is_excused():
+    clock = ManualClock(0.0)
+    one = bounded(clock, epoch=1)
+    clock.advance(11.0)
+    one.push("ear->fuse", audio(0), epoch=1)
+    assert shape(ready(one)) == [("audio", 0)]
+
+
+def test_an_overloaded_session_takes_no_turn_from_the_others():
+    """Every session gets its packets in the order and at the turn that it would without the late one."""
+    turns = {}
+    for late in (0, 50):
+        clock = ManualClock(0.0)
+        one = bounded(clock, capacity=100, sessions=("late", "a", "b"))
+        for second in range(late):
+            one.put("ear->fuse", audio(second, "late"))
+        clock.advance(11.0)
+        for second in range(3):
+            for session in ("a", "b"):
+                one.put("ear->fuse", replace(audio(second, session), captured_at=11.0))
+        turns[late] = [one.take().packet.session for _ in range(6)]
+    assert turns[50] == turns[0] == ["a", "b"] * 3
+
+
+def test_a_full_lane_delays_the_others_by_one_packet_a_turn():
+    one = one_input(capacity=64, sessions=("full", *"abcdefg"))
+    for second in range(64):
+        one.put("ear->fuse", audio(second, "full"))
+    waited = []
+    for second in range(10):
+        for session in "abcdefg":
+            one.put("ear->fuse", audio(second, session))
+        served = [one.take().packet.session for _ in range(8)]
+        waited += [served.index(session) for session in "abcdefg"]
+        assert served.count("full") == 1
+    assert max(waited) <= 7

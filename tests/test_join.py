@@ -8,9 +8,13 @@ from hypothesis import strategies as st
 
 from mmstream import inbox as inbox_module
 from mmstream import join as join_module
-from mmstream.core import End, Watermark
+from mmstream.core import Barrier, End, Watermark
+from mmstream.inbox import Inbox
+from mmstream.join import Inlet
+from mmstream.overload import HOLD_S, LagBound
+from mmstream.testing import ManualClock
 from tests.conftest import WAIT_S
-from tests.lanes import audio, control, ready, shape, two_inputs, video
+from tests.lanes import audio, control, edge, node, ready, shape, two_inputs, video
 
 
 @st.composite
@@ -198,3 +202,47 @@ def test_a_stalled_join_is_not_forgotten_while_others_are_busy(monkeypatch):
         one.put("ear->fuse", audio(float(len(served)), "busy"))
         served.append(one.take().packet.session)
     assert served[-1] == "s"
+
+
+def late_inputs(clock, capacity=8):
+    """Two inputs whose packets are captured at second 0, with a bound of 10 s."""
+    one = Inbox([Inlet(node(), (edge("ear", capacity=capacity), edge("eye")))], bound=LagBound(10.0, clock))
+    one.open("s")
+    return one
+
+
+def test_video_that_is_given_up_leaves_the_sound_alone():
+    clock = ManualClock(0.0)
+    one = late_inputs(clock)
+    for second in range(3):
+        one.put("ear->fuse", audio(second))
+        one.put("eye->fuse", video(second))
+    clock.advance(7.0)
+    for name in ("ear->fuse", "eye->fuse"):
+        one.put(name, control(End(), 3.0))
+    media = [entry for entry in shape(ready(one)) if entry[0] != "mark"]
+    assert media == [("audio", 0), ("gap", 0), ("audio", 1), ("audio", 2), ("end", 3.0)]
+
+
+def test_a_full_lane_goes_on_once_the_loss_of_the_other_is_told():
+    clock = ManualClock(0.0)
+    one = late_inputs(clock, capacity=1)
+    one.put("ear->fuse", audio(5))
+    one.put("eye->fuse", video(6))
+    clock.advance(7.0)
+    assert ready(one) == []
+    clock.advance(HOLD_S)
+    begun = time.monotonic()
+    assert one.take().packet.start == 5
+    assert time.monotonic() - begun < join_module.STALL_S / 2
+
+
+def test_a_loss_belongs_to_the_snapshot_that_it_came_before():
+    clock = ManualClock(0.0)
+    one = late_inputs(clock)
+    one.put("ear->fuse", audio(0))
+    one.put("ear->fuse", control(Barrier(1), 0.0))
+    one.put("eye->fuse", control(Watermark(), 9.0))
+    clock.advance(11.0)
+    kinds = [type(item.packet.data).__name__ for item in ready(one)]
+    assert kinds == ["Gap", "Barrier"]

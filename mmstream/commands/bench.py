@@ -16,7 +16,7 @@ WAYS: tuple[Literal["kill", "freeze", "node"], ...] = ("kill", "freeze", "node")
 bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Measure the runtime: `hops`, `pipeline`, `soak`, `start`, `mouth`. The last line is one JSON object.",
+    help="Measure the runtime: each with a table, and as its last line one JSON object.",
 )
 
 Rounds = Annotated[int, typer.Option("--rounds", "-r", min=1, help="How often to measure; the median is shown.")]
@@ -169,6 +169,24 @@ def transcribe(
     from mmstream.benchmarks.transcription import measure_transcription
 
     show(measure_transcription(rounds, minutes, workers, speech, _say), json_only=json)
+
+
+@bench.command()
+def overload(
+    rounds: Rounds = 1,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of overload.")] = 60.0,
+    json: JsonOnly = False,
+) -> None:
+    """A live session whose recogniser is three times too slow for a while: how far it lags, and what it loses.
+
+    Example:
+
+        mmstream bench overload --seconds 60
+    """
+    from mmstream.benchmarks.overload import Course, measure_overload
+    from mmstream.benchmarks.table import show
+
+    show(measure_overload(rounds, Course(overload_s=seconds), _say), json_only=json)
 
 
 @bench.command()

@@ -10,6 +10,8 @@ from mmstream.executors.ledger import Replica
 from mmstream.executors.outbox import Outbox
 from mmstream.executors.ray_link import Failed, Lost, Sender
 from mmstream.graph import Edge, Graph
+from mmstream.lane import LaneReport
+from mmstream.overload import LagBound
 
 Pins = Mapping[str, Replica]  # worker name -> the replica that a session lives in
 
@@ -19,7 +21,8 @@ class Departures:
 
     def __init__(self, graph: Graph, link: str, lost: Lost, failed: Failed, on_room: Callable[[], None]) -> None:
         """``lost`` hears when a link breaks, ``failed`` when a session cannot go on, ``on_room`` of room."""
-        self.mailbox = Outbox(on_room)
+        self._bound = LagBound.of(graph)
+        self.mailbox = Outbox(on_room, self._bound)
         self._home = {node: spec for spec in graph.workers.values() for node in spec.nodes}
         self._deadline_s = graph.recovery.deadline_s
         self._link = link
@@ -30,17 +33,22 @@ class Departures:
         self._pins: dict[str, Pins] = {}
         self._epochs: dict[str, int] = {}
 
-    def open(self, session: str, epoch: int, pins: Pins, peers: Mapping[Replica, Any]) -> None:
-        """Send the session's packets to where it is pinned; ``peers``: the actors among those."""
+    def open(self, session: str, epoch: int, pins: Pins, peers: Mapping[Replica, Any], *, live: bool = True) -> None:
+        """Send the session's packets to where it is pinned; ``peers``: the actors among those.
+
+        ``live``: its media can be too late.
+        """
         for replica, actor in peers.items():
             if replica not in self._senders:
-                link = Sender(self._link, replica, actor, self._lost, self._failed, self._on_room, self._deadline_s)
+                link = Sender(
+                    self._link, replica, actor, self._lost, self._failed, self._on_room, self._deadline_s, self._bound
+                )
                 self._senders[replica] = link
                 link.start()
         self._pins[session] = pins
         self._epochs[session] = epoch
         for outbox in self._outboxes(pins):
-            outbox.open(session, epoch)
+            outbox.open(session, epoch, live=live)
 
     def deliver(self, edge: Edge, packet: Packet[Any], epoch: int, *, wait: bool | None) -> None:
         """Queue a packet for the worker of the edge's target; see ``mmstream.flow.Ports``."""
@@ -52,14 +60,17 @@ class Departures:
         outbox = self._outbox(edge, session)
         return outbox is None or outbox.accepts(edge.name, session)
 
-    def end(self, session: str, epoch: int | None, *, deliver: bool) -> None:
-        """The session is over here, if it still is in ``epoch``; ``deliver`` what is still queued, or drop it."""
+    def end(self, session: str, epoch: int | None, *, deliver: bool) -> tuple[LaneReport, ...]:
+        """The session is over here, if it still is in ``epoch``; ``deliver`` what is still queued, or drop it.
+
+        Gives the reports of lanes that have lost packets.
+        """
         if epoch not in (None, self._epochs.get(session)):
-            return
+            return ()
         self._epochs.pop(session, None)
         pins = self._pins.pop(session, {})
-        for outbox in self._outboxes(pins):
-            outbox.close_session(session, deliver=deliver)
+        closed = (outbox.close_session(session, deliver=deliver) for outbox in self._outboxes(pins))
+        return tuple(report for reports in closed for report in reports)
 
     def forget(self, replica: Replica) -> None:
         """A peer is lost: nothing more is sent to it, and nobody waits for room in its queues."""

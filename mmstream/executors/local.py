@@ -13,6 +13,7 @@ from mmstream.graph import Edge, Graph
 from mmstream.observe.metrics import Flusher
 from mmstream.observe.recorders import recorder
 from mmstream.observe.spans import Recorder, Tracing
+from mmstream.overload import is_live
 from mmstream.record import Arguments
 from mmstream.sessions import Expiry, SessionRow, State, admit
 from mmstream.worker import Worker
@@ -76,7 +77,7 @@ class LocalExecutor:
         self._since[session] = self._clock.now()
         workers = [self._workers[replica] for replica in self._ledger.pin(session).values()]
         for worker in workers:
-            worker.open(session)
+            worker.open(session, live=is_live(self._graph, arguments))
         self._give_up_again(session)
         for worker in workers:
             worker.start(session, arguments)

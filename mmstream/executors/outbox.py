@@ -9,7 +9,8 @@ from typing import Any
 
 from mmstream.core import End, Packet
 from mmstream.graph import Edge
-from mmstream.lane import Lane, LaneKey, is_weightless
+from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless
+from mmstream.overload import HOLD_S, LagBound, Shedding
 
 MAX_PACKETS = 256  # in one batch
 MAX_BYTES = 4_000_000  # in one batch, by the size of arrays; a single larger packet still goes, alone
@@ -30,25 +31,30 @@ class Outbox:
 
     A lane hands out no more packets than the peer has granted; a new lane starts with the whole capacity of its edge,
     which is what the peer's empty lane holds. ``on_room`` is called, without any lock, once packets have been taken.
+    With a ``bound`` lanes of live sessions give up what is late, so that it need not be sent.
     """
 
-    def __init__(self, on_room: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_room: Callable[[], None] = lambda: None, bound: LagBound | None = None) -> None:
         self._on_room = on_room
+        self._bound = bound
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._lanes: dict[LaneKey, Lane] = {}
         self._credits: dict[LaneKey, int] = {}
         self._asked = Question(0, ())  # the last question that has not been answered
         self._open: dict[str, int] = {}  # sessions that may put, and their epochs
+        self._live: set[str] = set()  # those whose packets can be too late
+        self._reports: dict[str, list[LaneReport]] = {}  # of their lanes that have lost packets and are gone
         self._woken = False
         self._closed = False
 
-    def open(self, session: str, epoch: int = 0) -> None:
-        """Expect packets of a session. Those of an earlier epoch are gone."""
+    def open(self, session: str, epoch: int = 0, *, live: bool = True) -> None:
+        """Expect packets of a session. Those of an earlier epoch are gone; ``live``: as for ``Inbox.open``."""
         with self._lock:
             for key in [key for key in self._lanes if key[1] == session and key[2] != epoch]:
                 self._forget(key)
             self._open[session] = epoch
+            (self._live.add if live else self._live.discard)(session)
             self._changed.notify_all()
 
     def put(self, edge: Edge, packet: Packet[Any], epoch: int = 0, *, wait: bool | None = False) -> None:
@@ -61,13 +67,18 @@ class Outbox:
             while self._open.get(packet.session) == epoch and not self._closed:
                 lane = self._lanes.get(key)
                 if lane is None:
-                    lane = self._lanes[key] = Lane(edge, packet.session)
+                    lane = self._lanes[key] = Lane(edge, packet.session, self._shedding(packet.session, epoch))
                     self._credits.setdefault(key, edge.capacity)
                 if wait is None or is_weightless(packet) or lane.room > 0 or (lane.accepts_more and not wait):
                     lane.put(packet)
                     self._changed.notify_all()
                     return
                 self._changed.wait()
+
+    def _shedding(self, session: str, epoch: int) -> Shedding | None:
+        if self._bound is None or session not in self._live:
+            return None
+        return Shedding(self._bound, excused=epoch > 0)
 
     def accepts(self, edge: str, session: str) -> bool:
         """Whether a lane takes a packet now; without a lock, so a moment old."""
@@ -86,28 +97,38 @@ class Outbox:
     def take(self, timeout_s: float | None = None) -> tuple[Batch, Question | None]:
         """What may be sent now, and what to ask the peer; waits until there is one of the two.
 
-        There is neither after ``timeout_s``, on ``wake``, and once the outbox is closed.
+        There is neither after ``timeout_s``, on ``wake``, where all was given up, and once the outbox is closed.
         """
         with self._lock:
-            batch = self._gather()
+            batch, given_up = self._gather()
             question = self._question(batch)
-            if not (batch or question or self._woken or self._closed):
-                self._changed.wait(timeout_s)
-                batch = self._gather()
+            if not (batch or question or given_up or self._woken or self._closed):
+                self._changed.wait(self._patience_s(timeout_s))
+                batch, given_up = self._gather()
                 question = self._question(batch)
             self._woken = False
-            if batch:
+            if batch or given_up:
                 self._changed.notify_all()
-        if batch:
+        if batch or given_up:
             self._on_room()
         return batch, question
 
-    def _gather(self) -> Batch:
+    def _patience_s(self, timeout_s: float | None) -> float | None:
+        """At most ``timeout_s``, and less where a lane has a loss to tell."""
+        if not any(lane.holds for lane in self._lanes.values()):
+            return timeout_s
+        return HOLD_S if timeout_s is None else min(timeout_s, HOLD_S)
+
+    def _gather(self) -> tuple[Batch, int]:
+        """What may be sent, and how many packets were given up on the way."""
         batch: Batch = []
-        size = 0
+        size = given_up = 0
         for key in tuple(self._lanes):
             lane = self._lanes[key]
-            while lane.head is not None and len(batch) < MAX_PACKETS:
+            while len(batch) < MAX_PACKETS:
+                given_up += lane.shed()
+                if lane.head is None:
+                    break
                 counts = not is_weightless(lane.head)
                 weight = _weight(lane.head)
                 if (counts and self._credits[key] <= 0) or (batch and size + weight > MAX_BYTES):
@@ -122,7 +143,7 @@ class Outbox:
         # The next batch starts with another lane, so that a busy one cannot keep the rest waiting.
         if batch and (first := next(iter(self._lanes), None)) is not None:
             self._lanes[first] = self._lanes.pop(first)
-        return batch
+        return batch, given_up
 
     def _question(self, batch: Batch) -> Question | None:
         """Ask about every lane that waits for room, as soon as it is one more than was asked about.
@@ -162,18 +183,27 @@ class Outbox:
         self._changed.notify_all()
 
     def _forget(self, key: LaneKey) -> None:
-        self._lanes.pop(key, None)
+        lane = self._lanes.pop(key, None)
+        if lane is not None and lane.dropped and key[1] in self._open:
+            self._reports.setdefault(key[1], []).append(lane.report)
         self._credits.pop(key, None)
         if key in self._asked.lanes:
             self._asked = replace(self._asked, lanes=tuple(lane for lane in self._asked.lanes if lane != key))
 
-    def close_session(self, session: str, *, deliver: bool) -> None:
-        """Take no more of a session and release whoever waits to put; ``deliver`` what is queued, or drop it."""
+    def close_session(self, session: str, *, deliver: bool) -> tuple[LaneReport, ...]:
+        """Take no more of a session and release whoever waits to put; ``deliver`` what is queued, or drop it.
+
+        Gives the reports of those of its lanes that have lost packets until now.
+        """
         with self._lock:
             self._open.pop(session, None)
+            self._live.discard(session)
+            lossy = [lane.report for key, lane in self._lanes.items() if key[1] == session and lane.dropped]
+            reports = (*self._reports.pop(session, ()), *lossy)
             for key in [key for key in self._lanes if key[1] == session and not deliver]:
                 self._forget(key)
             self._changed.notify_all()
+            return reports
 
     def wake(self) -> None:
         """Let ``take`` return, or the next one if there is none."""

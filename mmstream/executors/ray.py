@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
@@ -285,8 +286,8 @@ class RayExecutor:
     # How sessions end.
 
     def _driver_ended(self, outcome: Outcome) -> None:
-        self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)
-        self._ended_in(outcome)
+        lossy = self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)
+        self._ended_in(replace(outcome, lanes=(*outcome.lanes, *lossy)))
 
     def _ended_in(self, outcome: Outcome) -> None:
         self._ledger.report(outcome)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -57,6 +57,7 @@ class Opening:
     peers: Mapping[Replica, Any]  # the actors that it is pinned to
     part: Part | None  # of the snapshot that it is put back to
     alone: bool  # it shares no calls with other sessions
+    live: bool  # its media can be too late
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,8 @@ class Host:
     def open(self, openings: Sequence[Opening]) -> None:
         """Open sessions, or put them back. Nothing of them flows before ``start_sessions``."""
         for one in openings:
-            self._departures.open(one.session, one.epoch, one.pins, one.peers)
-            self._worker.open(one.session, one.epoch, one.part, alone=one.alone)
+            self._departures.open(one.session, one.epoch, one.pins, one.peers, live=one.live)
+            self._worker.open(one.session, one.epoch, one.part, alone=one.alone, live=one.live)
 
     @ray.method(concurrency_group="control")
     def start_sessions(self, starts: Sequence[Start]) -> None:
@@ -232,8 +233,8 @@ class Host:
             self._recorder.flush()
 
     def _session_ended(self, outcome: Outcome) -> None:
-        self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)
-        self._outcomes.append(outcome)
+        lossy = self._departures.end(outcome.session, outcome.epoch, deliver=outcome.drained)
+        self._outcomes.append(replace(outcome, lanes=(*outcome.lanes, *lossy)))
         self._departures.mailbox.wake()
 
     def _packed(self, batch: Batch) -> bytes:

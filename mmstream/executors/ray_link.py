@@ -20,6 +20,7 @@ from mmstream.core import MmstreamError
 from mmstream.executors.ledger import Replica
 from mmstream.executors.outbox import Batch, Outbox, Question
 from mmstream.lane import LaneKey
+from mmstream.overload import LagBound
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,11 @@ class Sender(threading.Thread):
         failed: Failed,
         on_room: Callable[[], None],
         deadline_s: float = CALL_TIMEOUT_S,
+        bound: LagBound | None = None,
     ) -> None:
-        """``deadline_s``: a peer that has not answered by then is lost."""
+        """``deadline_s``: a peer that has not answered by then is lost; ``bound``: as for ``Outbox``."""
         super().__init__(name=f"mmstream-link-{peer[0]}-{peer[1]}", daemon=True)
-        self.outbox = Outbox(on_room)
+        self.outbox = Outbox(on_room, bound)
         self._deadline_s = deadline_s
         self._link = link
         self._peer = peer

@@ -13,6 +13,7 @@ from mmstream.executors.pool import Pool
 from mmstream.executors.ray_host import Opening, Start
 from mmstream.executors.ray_link import LinkError, ask
 from mmstream.graph import Graph
+from mmstream.overload import is_live
 from mmstream.record import Arguments
 from mmstream.recovery.book import Book
 from mmstream.worker import Worker
@@ -59,6 +60,7 @@ class Spreader:
         pool: Pool,
         lost: Callable[[Replica, LinkError], None],
     ) -> None:
+        self._graph = graph
         self._feeding = {graph.worker_of(name).name for name, node in graph.nodes.items() if node.is_source}
         self._nodes = {name: spec.nodes for name, spec in graph.workers.items()}
         self._driver = driver
@@ -96,18 +98,19 @@ class Spreader:
         actors = {replica: actor for replica, actor in peers.items() if actor is not None}
         parts = live.book.last.parts if live.book.last is not None else {}
         alone = live.suspect is not None
-        self._departures.open(live.name, move.epoch, move.pins, actors)
+        paced = is_live(self._graph, live.arguments)
+        self._departures.open(live.name, move.epoch, move.pins, actors, live=paced)
         live.sources = tuple(pin for worker, pin in move.pins.items() if worker in self._feeding and pin in actors)
         for worker, replica in move.pins.items():
             if worker in move.over:
                 continue
             part = parts.get(worker)
             if replica in actors:
-                openings[replica].append(Opening(live.name, move.epoch, move.pins, actors, part, alone))
+                openings[replica].append(Opening(live.name, move.epoch, move.pins, actors, part, alone, paced))
                 mine = {name: live.arguments[name] for name in self._nodes[worker] if name in live.arguments}
                 starts[replica].append(Start(live.name, move.epoch, mine, not live.started))
             elif self._driver is not None and worker == self._driver.spec.name:
-                self._driver.open(live.name, move.epoch, part)
+                self._driver.open(live.name, move.epoch, part, live=paced)
 
     def _call(self, replica: Replica, method: str, given: Any) -> Any:
         actor = self._pool.actor(replica)

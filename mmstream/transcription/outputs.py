@@ -113,7 +113,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        from fsspec.core import url_to_fs # here: other commands start without it
+        from fsspec.core import url_to_fs  # here: other commands start without it
 
         with _told(f"--output {url}"):
             self._files, root = url_to_fs(url)

@@ -68,6 +68,10 @@ class MediaFile(Source):
         self.chunk_ms = chunk_ms
         self.repeats = pace == "fast"
 
+    @classmethod
+    def comes_live(cls, arguments: Mapping[str, Any]) -> bool:
+        return arguments.get("pace") == "realtime"
+
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         """The media of the file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +34,10 @@ class Replay(Source):
             raise ValueError(f"packets must be an iterable of packets, not {packets!r}")
         self._packets: Iterable[Packet[Any]] = packets
         self.pace, self.origin = pace, origin
+
+    @classmethod
+    def comes_live(cls, arguments: Mapping[str, Any]) -> bool:
+        return arguments.get("pace") == "realtime"
 
     def packets(self, session: str) -> Iterator[Packet[Any]]:
         origin = self.origin
