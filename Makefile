@@ -30,8 +30,8 @@ bench: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/mmstream bench overload
-	$(BIN)/mmstream bench sessions --slow 1
-	$(BIN)/mmstream bench chaos
+	$(BIN)/mmstream bench sessions --sessions 16 --slow 1 --rounds 3
+	OMP_NUM_THREADS=1 $(BIN)/mmstream bench chaos
 
 clean:
 	rm -rf $(VENV) out

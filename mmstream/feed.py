@@ -14,7 +14,7 @@ from mmstream.core import Barrier, End, MediaLost, MmstreamError, Packet, Source
 from mmstream.graph import Edge, Node
 from mmstream.media import passes
 from mmstream.observe.spans import Recorder
-from mmstream.recovery.tape import Tape
+from mmstream.recovery.tape import Entry, Tape
 
 log = logging.getLogger(__name__)
 
@@ -71,33 +71,30 @@ class Feed(threading.Thread):
         self._replaying = False  # the tape is being played; new packets wait on it for their turn
         self._cancelled = False  # another feed has taken over
         self._over = False  # the source has ended
-        self._lost: MediaLost | None = None  # why, where it broke off
+        self._fault: BaseException | None = None  # why, where it broke off or failed
+        self._building = threading.Lock()  # held while it is settled whether there is a tape
+        self._built = False  # it is settled
         self._source: Source | None = None
         self._stop_wanted = threading.Event()
 
     def run(self) -> None:
+        fault: BaseException | None = None
         try:
             self._pump()
-        except MediaLost as error:  # what came before it still comes out
-            if self.node.optional:
-                log.warning("going on without %r: %s", self.node.name, error)
-            else:
-                self._lost = error
         except Exception as error:  # noqa: BLE001 - it becomes the session's error
-            if self._cancelled:
-                return
-            if not (self.node.optional and isinstance(error, MmstreamError)):
-                self._outlet.ended(self, error)
-                return
-            log.warning("going on without %r: %s", self.node.name, error)
+            fault = error
         if self._cancelled:
             return
-        self._end(self._edges)
+        if self.node.optional and isinstance(fault, MmstreamError):
+            log.warning("going on without %r: %s", self.node.name, fault)
+            fault = None
+        if fault is None or isinstance(fault, MediaLost):  # what came before it still comes out
+            self._end(self._edges)
         with self._sending:
-            self._over = True
+            self._over, self._fault = True, fault
             replaying, outlet = self._replaying, self._outlet
         if not replaying:
-            outlet.ended(self, self._lost)
+            outlet.ended(self, fault)
 
     def stop(self) -> None:
         """Ask the source to end; it may not have been built yet."""
@@ -109,8 +106,9 @@ class Feed(threading.Thread):
 
     @property
     def can_replay(self) -> bool:
-        """Whether the tape holds what was given; a source that repeats is built anew instead."""
-        return self._tape is not None
+        """Whether the tape holds what was given, or nothing was; a source that repeats is built anew instead."""
+        with self._building:
+            return self._tape is not None or not (self._built or self._over or self._skip)
 
     def mark(self, number: int) -> None:
         """Send the barrier of snapshot ``number`` behind the packet that is being sent, or now."""
@@ -143,27 +141,32 @@ class Feed(threading.Thread):
         thread.start()
 
     def _play(self, position: int, outlet: Outlet) -> None:
-        assert self._tape is not None
         while True:
             with self._sending:
-                entries, position = self._tape.since(position), self._tape.end
+                entries: list[Entry] = []
+                if self._tape is not None:
+                    entries, position = self._tape.since(position), self._tape.end
                 if not entries:
                     if self._outlet is outlet:
                         self._replaying = False
-                    over = self._over
+                    over, lost = self._over, self._tape is None and self._sent > 0
                     break
             for entry in entries:
                 if not all(outlet.send(edge, entry.packet, True) for edge in entry.edges):
                     return  # put back once more, or gone
+        if lost:  # it was built just now, and has given what nobody took
+            outlet.ended(self, MmstreamError("it could not be put back to its beginning"))
+            return
         self._mark_when_due()
         if over:
-            outlet.ended(self, self._lost)
+            outlet.ended(self, self._fault)
 
     def _mark_when_due(self) -> None:
         if not self._due or not self._sending.acquire(blocking=False):
             return  # whoever holds the lock looks once it has let go
         try:
-            if self._due and not self._replaying and not self._cancelled and self._source is not None:
+            there = self._source is not None or self._over
+            if self._due and there and not self._replaying and not self._cancelled:
                 number, self._due = self._due, 0
                 for edge in () if self._over else self._edges:
                     self._outlet.send(edge, Packet(self.session, 0.0, 0.0, Barrier(number), 0.0), False)
@@ -207,8 +210,10 @@ class Feed(threading.Thread):
         source.clock = self._clock
         if self._skip is not None and not source.repeats:
             raise MmstreamError("it was lost with its worker, and what it gave cannot be had again")
-        if self._replay_s is not None and not source.repeats:
-            self._tape = Tape(self._replay_s)
+        with self._building:
+            if self._replay_s is not None and not source.repeats:
+                self._tape = Tape(self._replay_s)
+            self._built = True
         self._source = source
         if self._stop_wanted.is_set():
             source.stop()

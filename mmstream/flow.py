@@ -227,10 +227,10 @@ class Flow:
         if not self._lives(record):
             return
         record.running.discard(name)
+        if record.saving is not None:
+            self._hand_in(record.saving.whole(self._ended(record)))
         if not record.running:
             self._finish(record, None)
-        elif record.saving is not None:
-            self._hand_in(record.saving.whole(self._ended(record)))
 
     # Snapshots.
 

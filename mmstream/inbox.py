@@ -60,6 +60,7 @@ class Inbox:
         self._unready = False  # or because a sink was not ready
         self._relieved = False  # lanes have room because packets were given up, and nobody has heard of it
         self._epochs: dict[str, int] = {}
+        self._unstarted: set[str] = set()  # sessions that are not served yet
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._freed = threading.Condition(self._lock)
@@ -70,20 +71,28 @@ class Inbox:
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
 
-    def open(self, session: str, epoch: int = 0, *, live: bool = True) -> None:
+    def open(self, session: str, epoch: int = 0, *, live: bool = True, held: bool = False) -> None:
         """Make the lanes of a session. Those of an earlier epoch are gone, with what is on them.
 
-        ``live``: what is late may be given up, after epoch 0 only once the session has caught up.
+        ``live``: what is late may be given up, after epoch 0 only once the session has caught up. ``held``: it is not
+        served before ``release``.
         """
         with self._lock:
             self._forget(session)
             self._epochs[session] = epoch
+            (self._unstarted.add if held else self._unstarted.discard)(session)
             for inlet in self._inlets:
                 join = Join(inlet, session, self._bound if live else None, excused=epoch > 0)
                 self._joins[session, join.node] = join
                 for name, lane in join.lanes.items():
                     self._lanes[session, name] = (lane, join)
             self._freed.notify_all()
+
+    def release(self, session: str) -> None:
+        """Serve a session that was held."""
+        with self._lock:
+            self._unstarted.discard(session)
+            self._filled.notify()
 
     def put(self, edge: str, packet: Packet[Any], epoch: int = 0, *, wait: bool = False) -> bool:
         """Queue ``packet``, waiting for room where the edge blocks, or for ``wait`` on any edge.
@@ -226,24 +235,30 @@ class Inbox:
 
     def _next(self, wanted: Callable[[Join], bool]) -> Item | None:
         self._unready = False
-        for join in [join for join in self._turn if wanted(join)]:
-            if not self._may_go(join):
+        item = None
+        served: list[Join] = []
+        for join in self._turn:
+            if not wanted(join) or join.session in self._unstarted or not self._may_go(join):
                 continue
-            del self._turn[join]
+            served.append(join)
             before = join.given_up
             packet = join.take()
             if join.given_up > before:
                 self._relieved = True
                 self._freed.notify_all()
-            if packet is None:
-                if join.waits:
-                    self._stalled.add(join)
-                continue
-            self._turn[join] = None  # to the back: other sessions come first
-            if len(join.lanes) > 1 or any(lane.half_free for lane in join.lanes.values()):
+            if packet is not None:
+                item = Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()), join.waited_s)
+                break
+            if join.waits:
+                self._stalled.add(join)
+        for join in served:
+            del self._turn[join]
+        if item is not None:
+            last = served[-1]
+            self._turn[last] = None  # to the back: other sessions come first
+            if len(last.lanes) > 1 or any(lane.half_free for lane in last.lanes.values()):
                 self._freed.notify_all()
-            return Item(join.node, packet, min(lane.watermark for lane in join.lanes.values()), join.waited_s)
-        return None
+        return item
 
     def _may_go(self, join: Join) -> bool:
         """Whether there is room for what the node would give."""
@@ -272,6 +287,7 @@ class Inbox:
         with self._lock:
             reports = self._forget(session)
             self._epochs.pop(session, None)
+            self._unstarted.discard(session)
             self._freed.notify_all()
             return reports
 

@@ -69,7 +69,9 @@ class Join:
         """The next packet in media order, a control packet or the one ``End``; None when it has to wait."""
         while not self._ended:
             if self._due:
-                return self._due.popleft()
+                due = self._due.popleft()
+                self._ended = isinstance(due.data, End)
+                return due
             for one in self.lanes.values():
                 self.given_up += one.shed()
             lane = self._earliest()
@@ -82,8 +84,8 @@ class Join:
                 continue
             reached = min(other.watermark for other in self.lanes.values())
             if isinstance(packet.data, End) and reached == _EVER:
-                self._ended = True
-                return packet
+                self._due.append(packet)  # behind what the lanes held of a snapshot
+                continue
             if not isinstance(packet.data, (End, Watermark)):
                 return packet
             if reached > self._told:

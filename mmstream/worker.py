@@ -155,7 +155,8 @@ class Worker:
     def _enter(self, record: Record) -> None:
         with self._lock:
             self._sessions[record.name] = record
-        self.inbox.open(record.name, record.epoch, live=record.live)
+        self.inbox.open(record.name, record.epoch, live=record.live, held=record.part is not None)
+        self._put_back(record)
 
     def start(self, session: str, arguments: Arguments | None = None, epoch: int = 0, *, first: bool = True) -> None:
         """Let the session flow: its sources, with ``arguments`` over those of the file, from where it was put back.
@@ -165,7 +166,7 @@ class Worker:
         record = self._sessions.get(session)
         if record is None or record.epoch != epoch:
             return
-        self.inbox.call(lambda: self._put_back(record))
+        self.inbox.release(session)
         feeds: list[Feed] = []
         begin: list[Callable[[], None]] = []
         placing = aligned([node for node in self._nodes.values() if node.is_source])
@@ -317,8 +318,8 @@ class Worker:
                 record.shown[name] = Shown()
 
     def _put_back(self, record: Record) -> None:
-        """Put on the lanes what the snapshot holds of them."""
-        if record.part is None or not self._lives(record):
+        """Put on the lanes what the snapshot holds of them, before anything else can come there."""
+        if record.part is None:
             return
         for saved in record.part.nodes.values():
             for edge, packets in saved.packets.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from mmstream.core import Operator, Packet
 from mmstream.media import AudioChunk, Features
-from tests.toys import Add, Lines, Sum, Write
+from tests.toys import Add, Lines, Sum, Tone, Write
 
 
 class Mark(Add):
@@ -47,6 +47,36 @@ class Doom(Mark):
                 os._exit(1)
             os.kill(os.getpid(), signal.SIGSTOP)
         yield from super().process(packet, state)
+
+
+class Hang(Add):
+    """Never returns from the chunk ``at``, in the first process that comes there; the file ``told`` says so."""
+
+    def __init__(self, told: str, at: int = 3) -> None:
+        super().__init__()
+        self.told, self.at = Path(told), at
+
+    def process(self, packet: Packet[Any], state: Sum) -> Iterable[Packet[Any]]:
+        if state.seen == self.at and not self.told.exists():
+            self.told.touch()
+            threading.Event().wait()
+        yield from super().process(packet, state)
+
+
+class Again(Tone):
+    """A tone that can be had again from its beginning, as a file can, unless it is ``live``."""
+
+    def __init__(self, count: int = 10, pause_s: float = 0.0, live: bool = False) -> None:
+        super().__init__(count, pause_s=pause_s)
+        self.repeats = not live
+
+
+class Falls(Tone):
+    """A tone that falls silent and ends only when it is stopped."""
+
+    def packets(self, session: str) -> Iterator[Packet[Any]]:
+        yield from super().packets(session)
+        self.stopping.wait()
 
 
 class Whole(Operator[None]):
@@ -84,5 +114,3 @@ class WriteLag(Write):
         super().process(packet, state)
         state.lines[-1] = f"{self.clock.now() - packet.captured_at:.3f} {state.lines[-1]}"
         return ()
-
-

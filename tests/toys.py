@@ -66,6 +66,69 @@ class Pictures(Source):
                 return
 
 
+class Leash:
+    """Lets the source that holds it give so many packets and no more; ``doors`` keeps it from being built."""
+
+    def __init__(self, count: int = 0, fault: Exception | None = None) -> None:
+        self.built = 0  # how many sources have held it
+        self.fault = fault  # at the end
+        self.doors = threading.Event()
+        self.doors.set()
+        self.over = threading.Event()  # the source has given everything
+        self._count = count
+        self._asked = 0  # number of the packet that the source would give next
+        self._changed = threading.Condition()
+
+    def let(self, count: int, wait: bool = False) -> None:
+        """Allow ``count`` packets in all; ``wait`` until they have been sent."""
+        with self._changed:
+            self._count = max(count, self._count)
+            self._changed.notify_all()
+            assert not wait or self._changed.wait_for(lambda: self._asked >= count, 10)
+
+    def pull(self, number: int, stopping: threading.Event) -> bool:
+        """Whether packet ``number`` may be given, once it is known."""
+        with self._changed:
+            self._asked = number
+            self._changed.notify_all()
+            while number >= self._count and not stopping.is_set():
+                self._changed.wait(0.1)
+            return not stopping.is_set()
+
+    def end(self, count: int) -> None:
+        """The source has given everything."""
+        with self._changed:
+            self._asked = count
+            self._changed.notify_all()
+        self.over.set()
+
+
+class Leashed(Source):
+    """``count`` chunks of 100 ms that hold their own number, or pictures, as far as ``leash`` lets it."""
+
+    emits = (AudioChunk, VideoFrame)
+
+    def __init__(
+        self, leash: Leash, count: int, pictures: bool = False, repeats: bool = False, missing: bool = False
+    ) -> None:
+        super().__init__()
+        leash.doors.wait(10)
+        leash.built += 1
+        if missing:
+            raise MmstreamError("the toy source is not there")
+        self.leash, self.count, self.pictures, self.repeats = leash, count, pictures, repeats
+
+    def packets(self, session: str) -> Iterator[Packet[Any]]:
+        for number in range(self.count):
+            if not self.leash.pull(number, self.stopping):
+                return
+            data = VideoFrame(np.full((2, 2, 3), number, np.uint8)) if self.pictures else chunk(number)
+            yield Packet(session, number / 10, (number + 1) / 10, data, 0.0)
+        self.leash.end(self.count)
+        if self.leash.fault is not None:
+            raise self.leash.fault
+
+
 class Script(Source):
     """What the test wrote down, (start, end, payload) each; of another session where ``lost`` is set."""
 

@@ -170,6 +170,7 @@ def measure_chaos(
 
 def _graph(folder: Path, recogniser: Recogniser, seen: list[Sight], standby: int, spread: bool) -> Graph:
     first, second = WORKERS[recogniser]
+    share = ", batch: {max_size: 16, max_wait_ms: 10}" if recogniser == "avsr" else ""
     place = f", resources: {{{PLACE}: 0.01}}" if spread else ""
     text = f"""
 nodes:
@@ -179,8 +180,8 @@ nodes:
   watch: {{use: mmstream.benchmarks.chaos:Watch, from: commit}}
 workers:
   driver: {{nodes: [source, jsonl, watch]}}
-  sound: {{nodes: {json.dumps(first)}, replicas: 2, standby: {standby}{place}}}
-  words: {{nodes: {json.dumps(second)}, replicas: 2, standby: {standby}{place}}}
+  sound: {{nodes: {json.dumps(first)}, replicas: 2, standby: {standby}{place}{share}}}
+  words: {{nodes: {json.dumps(second)}, replicas: 2, standby: {standby}{place}{share}}}
 capacity: 64
 recovery: {{snapshot_s: 0.5, deadline_s: 5}}
 """

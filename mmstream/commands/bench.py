@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from mmstream.commands.options import ExecutorOption
 from mmstream.core import MmstreamError
 from mmstream.spelling import did_you_mean
 
@@ -69,9 +70,11 @@ def pipeline(
 def soak(
     hours: Annotated[float, typer.Option(min=0.005, help="Media in each round.")] = 2.0,
     model: Annotated[
-        Literal["cheap", "sphinx"], typer.Option(help="cheap: a word for every 300 ms of speech, at no cost.")
+        Literal["cheap", "sphinx", "avsr"], typer.Option(help="cheap: a word for every 300 ms of speech, at no cost.")
     ] = "cheap",
     rounds: Rounds = 1,
+    sessions: Annotated[int, typer.Option(min=0, help="So many at a time, one after another; exits 1 on growth.")] = 0,
+    executor: ExecutorOption = "local",
     speech: Speech = None,
     json: JsonOnly = False,
 ) -> None:
@@ -82,10 +85,23 @@ def soak(
         mmstream bench soak
 
         mmstream bench soak --model sphinx --hours 1 --speech talk.mp4
+
+        mmstream bench soak --sessions 8 --executor ray --hours 4
     """
     from mmstream.benchmarks.soak import measure_soak
+    from mmstream.benchmarks.soak_sessions import measure_soak_sessions
     from mmstream.benchmarks.table import show
 
+    if sessions:
+        if model == "sphinx":
+            raise MmstreamError("--sessions takes the models cheap and avsr")
+        report = measure_soak_sessions(model, sessions, hours, executor, speech, _say)
+        show(report, json_only=json)
+        if any(figure.met is False for figure in report.figures):
+            raise typer.Exit(1)
+        return
+    if model == "avsr":
+        raise MmstreamError("--model avsr needs --sessions")
     show(measure_soak(rounds, hours, model, speech, _say), json_only=json)
 
 
@@ -169,6 +185,34 @@ def transcribe(
     from mmstream.benchmarks.transcription import measure_transcription
 
     show(measure_transcription(rounds, minutes, workers, speech, _say), json_only=json)
+
+
+@bench.command()
+def sessions(
+    kind: Annotated[Literal["stub", "avsr"], typer.Option(help="Recogniser.")] = "stub",
+    sessions: Annotated[int, typer.Option(min=1, help="Where the search for the most begins.")] = 200,
+    seconds: Annotated[float, typer.Option(min=4.0, help="Of each trial.")] = 30.0,
+    executor: ExecutorOption = "ray",
+    replicas: Annotated[int, typer.Option(min=1, help="Of the worker that they share.")] = 1,
+    slow: Annotated[int, typer.Option(min=0, help="Clients that stop reading: what they do to the others.")] = 0,
+    rounds: Rounds = 1,
+    speech: Speech = None,
+    json: JsonOnly = False,
+) -> None:
+    """How many live sessions one worker holds, against a process each; with --slow, clients that stop reading.
+
+    Examples:
+
+        mmstream bench sessions --kind avsr --sessions 48 --replicas 2
+
+        mmstream bench sessions --sessions 16 --slow 1 --rounds 3
+    """
+    from mmstream.benchmarks.sessions import Plan, measure_sessions, measure_slow
+    from mmstream.benchmarks.table import show
+
+    plan = Plan(kind, sessions, seconds, executor, replicas)
+    report = measure_slow(plan, slow, rounds, speech, _say) if slow else measure_sessions(plan, rounds, speech, _say)
+    show(report, json_only=json)
 
 
 @bench.command()

@@ -8,7 +8,7 @@ from typing import Any
 from mmstream.core import Packet
 from mmstream.executors.ledger import Replica
 from mmstream.executors.outbox import Outbox
-from mmstream.executors.ray_link import Failed, Lost, Sender
+from mmstream.executors.ray_link import SEND_SPACING_S, Failed, Lost, Sender
 from mmstream.graph import Edge, Graph
 from mmstream.lane import LaneReport
 from mmstream.overload import LagBound
@@ -25,6 +25,10 @@ class Departures:
         self.mailbox = Outbox(on_room, self._bound)
         self._home = {node: spec for spec in graph.workers.values() for node in spec.nodes}
         self._deadline_s = graph.recovery.deadline_s
+        self._spacing_s = {  # a worker that shares calls gets all sessions' packets of so long in one batch
+            name: max(SEND_SPACING_S, spec.batch.max_wait_s if spec.batch else 0.0)
+            for name, spec in graph.workers.items()
+        }
         self._link = link
         self._lost = lost
         self._failed = failed
@@ -40,10 +44,17 @@ class Departures:
         """
         for replica, actor in peers.items():
             if replica not in self._senders:
-                link = Sender(
-                    self._link, replica, actor, self._lost, self._failed, self._on_room, self._deadline_s, self._bound
+                link = self._senders[replica] = Sender(
+                    self._link,
+                    replica,
+                    actor,
+                    self._lost,
+                    self._failed,
+                    self._on_room,
+                    self._deadline_s,
+                    self._bound,
+                    self._spacing_s[replica[0]],
                 )
-                self._senders[replica] = link
                 link.start()
         self._pins[session] = pins
         self._epochs[session] = epoch

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 SCALE_EVERY_S = 1.0
+PATIENCE = 5.0  # snapshot intervals after which one that is not whole is given up
 SPARE_FOR_S = 30.0  # a replica that was not needed for so long is given back
 
 
@@ -45,6 +46,7 @@ class Keeper:
         self._expire = expire
         self._queue_s = queue_s
         self._expiry = Expiry(graph.sessions)
+        self._begun: dict[str, int] = {}  # session -> epoch in which its last snapshot was begun
         self._spare_since: dict[str, float] = {}  # worker -> monotonic seconds since which it has a replica too many
         self._scaling: set[str] = set()  # workers that get a replica now
         self._stopping = threading.Event()
@@ -60,6 +62,7 @@ class Keeper:
             self._begin_snapshots(now)
             if now - scaled_at >= SCALE_EVERY_S:
                 scaled_at = now
+                self._begun = {name: epoch for name, epoch in self._begun.items() if name in self._lives}
                 for session in self._expiry.idle({name: self._reached(name) for name in tuple(self._lives)}):
                     self._expire(session)
                 for name, spec in self._pool.specs.items():
@@ -69,12 +72,25 @@ class Keeper:
     def _begin_snapshots(self, now: float) -> None:
         marks = {}
         for live in tuple(self._lives.values()):
-            if not live.recovering and now - live.marked_at >= self._graph.recovery.snapshot_s:
+            if self._is_due(live, now):
                 live.marked_at = now
                 live.number += 1
+                self._begun[live.name] = live.book.epoch
                 marks[live.name] = live.number
         if marks:
             self._mark(marks)
+
+    def _is_due(self, live: Live, now: float) -> bool:
+        """Whether a session is to be saved.
+
+        A snapshot that is not whole yet is waited for: where a join's lanes are far apart, each would overtake the one
+        before, and none become whole. That of a session that was put back meanwhile is void.
+        """
+        last = live.book.last
+        whole = live.number == (last.number if last is not None else 0)
+        waits = not whole and self._begun.get(live.name) == live.book.epoch
+        interval_s = self._graph.recovery.snapshot_s * (PATIENCE if waits else 1.0)
+        return not live.recovering and now - live.marked_at >= interval_s
 
     def _scale(self, worker: str, least: int, scale: Scale, now: float) -> None:
         """One replica more where sessions or queues call for it; one less where it has long been idle."""

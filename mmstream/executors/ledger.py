@@ -101,23 +101,26 @@ class Ledger:
         with self._changed:
             return self._changed.wait_for(lambda: any(name == worker for name, _ in self._living), timeout_s)
 
-    def repin(self, session: str, keep: Collection[str]) -> tuple[int, dict[str, Replica]] | None:
-        """Move a session off replicas that are not living: its new epoch and replicas; None when it has ended.
+    def repin(
+        self, session: str, keep: Collection[str], ends: Collection[str]
+    ) -> tuple[int, dict[str, Replica]] | None:
+        """Move a session off replicas that are not living: its new epoch and replicas.
 
-        What it was told of workers other than ``keep`` is forgotten: they open the session once more.
+        None when it has ended, or has nothing more to give in the workers ``ends``, which hold the graph's ends. What
+        it was told of workers other than ``keep`` is forgotten: they open the session once more.
 
         Raises:
-            MmstreamError: no replica of a worker is left.
+            MmstreamError: no replica of a worker is left; nothing has changed.
         """
         with self._changed:
             entry = self._entries.get(session)
-            if entry is None or entry.error is not None:
+            if entry is None or entry.error is not None or set(ends) <= self.drained(session):
                 return None
-            for name, replica in tuple(entry.replicas.items()):
-                if replica not in self._living:
-                    del entry.replicas[name]  # it weighs nothing while another is chosen
-                    others = {worker: pin for worker, pin in entry.replicas.items() if worker != name}
-                    entry.replicas[name] = self._choose(name, session, others, refuse=False)
+            replicas = {name: replica for name, replica in entry.replicas.items() if replica in self._living}
+            for name in nearest_first(self._workers):
+                if name not in replicas:
+                    replicas[name] = self._choose(name, session, replicas, refuse=False)
+            entry.replicas = replicas
             entry.epoch += 1
             entry.outcomes = {worker: outcome for worker, outcome in entry.outcomes.items() if worker in keep}
             return entry.epoch, dict(entry.replicas)

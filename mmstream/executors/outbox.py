@@ -12,6 +12,7 @@ from mmstream.graph import Edge
 from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless
 from mmstream.overload import HOLD_S, LagBound, Shedding
 
+CROWD = 8  # lanes
 MAX_PACKETS = 256  # in one batch
 MAX_BYTES = 4_000_000  # in one batch, by the size of arrays; a single larger packet still goes, alone
 
@@ -45,6 +46,8 @@ class Outbox:
         self._open: dict[str, int] = {}  # sessions that may put, and their epochs
         self._live: set[str] = set()  # those whose packets can be too late
         self._reports: dict[str, list[LaneReport]] = {}  # of their lanes that have lost packets and are gone
+        self._gathering = False  # a taker waits for more than there is
+        self._full = False  # a lane has become full meanwhile
         self._woken = False
         self._closed = False
 
@@ -71,7 +74,9 @@ class Outbox:
                     self._credits.setdefault(key, edge.capacity)
                 if wait is None or is_weightless(packet) or lane.room > 0 or (lane.accepts_more and not wait):
                     lane.put(packet)
-                    self._changed.notify_all()
+                    self._full = self._full or lane.room == 0
+                    if self._full or not self._gathering:  # nobody waits for less
+                        self._changed.notify_all()
                     return
                 self._changed.wait()
 
@@ -85,14 +90,19 @@ class Outbox:
         lane = self._lanes.get((edge, session, self._open.get(session, 0)))
         return lane is None or lane.accepts_more
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many lanes share the link that their packets are worth waiting for."""
+        return len(self._lanes) > CROWD
+
     def gather(self, timeout_s: float) -> None:
         """Let packets gather for ``timeout_s``, so that one batch takes them all; less where a lane gets full."""
 
-        def enough() -> bool:
-            return self._woken or self._closed or any(lane.room == 0 for lane in self._lanes.values())
-
         with self._lock:
-            self._changed.wait_for(enough, timeout_s)
+            self._full = any(lane.room == 0 for lane in self._lanes.values())
+            self._gathering = True
+            self._changed.wait_for(lambda: self._woken or self._closed or self._full, timeout_s)
+            self._gathering = False
 
     def take(self, timeout_s: float | None = None) -> tuple[Batch, Question | None]:
         """What may be sent now, and what to ask the peer; waits until there is one of the two.

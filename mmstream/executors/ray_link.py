@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mmstream.overload import LagBound
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S = 30.0  # a peer that has not answered by then counts as lost
+SEND_SPACING_S = 0.01  # between two batches of a crowded link: each costs 2 ms of CPU, however little is in it
 ROOM_POLL_S = 5.0  # how long a peer holds a question about room before it answers that there is none
 
 
@@ -86,11 +88,17 @@ class Sender(threading.Thread):
         on_room: Callable[[], None],
         deadline_s: float = CALL_TIMEOUT_S,
         bound: LagBound | None = None,
+        spacing_s: float = SEND_SPACING_S,
     ) -> None:
-        """``deadline_s``: a peer that has not answered by then is lost; ``bound``: as for ``Outbox``."""
+        """``deadline_s``: a peer that has not answered by then is lost; ``bound``: as for ``Outbox``.
+
+        ``spacing_s``: between two batches where many sessions share the link.
+        """
         super().__init__(name=f"mmstream-link-{peer[0]}-{peer[1]}", daemon=True)
         self.outbox = Outbox(on_room, bound)
         self._deadline_s = deadline_s
+        self._spacing_s = spacing_s
+        self._sent_at = 0.0  # monotonic seconds of the last batch
         self._link = link
         self._peer = peer
         self._actor = actor
@@ -103,6 +111,8 @@ class Sender(threading.Thread):
     def run(self) -> None:
         try:
             while not self.outbox.closed:
+                if self.outbox.crowded:
+                    self.outbox.gather(self._sent_at + self._spacing_s - time.monotonic())
                 batch, question = self.outbox.take()
                 if question:
                     self._ask_for_room(question)
@@ -116,6 +126,7 @@ class Sender(threading.Thread):
 
     def _send(self, batch: Batch) -> None:
         """Send a batch. What cannot be pickled ends its session; the others have their packets sent all the same."""
+        self._sent_at = time.monotonic()
         try:
             reference = self._actor.put.remote(self._link, self._seq, batch)
         except Exception as error:  # noqa: BLE001 - whatever a payload raises when it is pickled

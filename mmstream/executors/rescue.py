@@ -18,6 +18,8 @@ from mmstream.graph import Graph
 
 log = logging.getLogger(__name__)
 
+CATCH_UP_S = 3.0  # wall-clock seconds that sessions are given before their replica is replaced
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -72,6 +74,9 @@ class Rescue:
             self.put_back(sessions, loss.since)
 
     def _replenish(self, worker: str) -> None:
+        """Replace a lost replica, at once where no other is left; else once the sessions that moved have caught up."""
+        if self._ledger.replicas(worker):
+            time.sleep(CATCH_UP_S)  # loading models takes the very cores that they need now
         try:
             self._pool.replenish(worker)
         except MmstreamError as error:
@@ -107,24 +112,36 @@ class Rescue:
     def _move(self, live: Live) -> Move | None:
         """Where a session goes; None for one that has ended, or has shown all that it had."""
         live.recovering = True
-        drained = self._ledger.drained(live.name)
-        if self._sinks() <= drained:
-            self._ledger.settle(live.name)
-            return None
-        last = live.book.last
-        over = drained if last is not None else frozenset()
-        over = frozenset(worker for worker in over if last is not None and not last.parts[worker].nodes)
-        for spec in self._graph.workers.values():
-            if spec.place == "worker" and not self._pool.has_replica(spec.name):
-                self._fail(live.name, MmstreamError(f"no replica of worker {spec.name!r} is left"))
+        over = self._over(live)
+        placed = None
+        while not (self._sinks() <= self._ledger.drained(live.name)):
+            missing = [name for name in self._pool.specs if not self._pool.has_replica(name)]
+            if missing:
+                self._fail(live.name, MmstreamError(f"no replica of worker {missing[0]!r} is left"))
                 return None
-        placed = self._ledger.repin(live.name, over)
-        if placed is None:  # it is being given up, and the lost replica will not say that it has done so
+            try:
+                placed = self._ledger.repin(live.name, over, self._sinks())
+            except MmstreamError as error:  # the last replica of a worker was lost just now
+                log.debug("session %s: %s", live.name, error)
+                continue
+            break
+        if placed is not None:
+            epoch, pins = placed
+            live.book.put_back(epoch)
+            return Move(live, epoch, pins, over)
+        if self._sinks() <= self._ledger.drained(live.name):
+            self._ledger.settle(live.name)
+        else:  # it is being given up, and the lost replica will not say that it has done so
             self._fail(live.name, self._ledger.fault(live.name) or MmstreamError("it was given up"))
-            return None
-        epoch, pins = placed
-        live.book.put_back(epoch)
-        return Move(live, epoch, pins, over)
+        return None
+
+    def _over(self, live: Live) -> frozenset[str]:
+        """The workers that had nothing more to give to a session when its last snapshot was taken, and have not now."""
+        last = live.book.last
+        if last is None:
+            return frozenset()
+        over = {name for name, spec in self._graph.workers.items() if last.parts[name].ended.issuperset(spec.nodes)}
+        return self._ledger.drained(live.name) & over
 
     def _sinks(self) -> set[str]:
         """The workers that hold the graph's ends."""

@@ -31,20 +31,27 @@ class Book:
     epoch: int = 0
     last: Snapshot | None = None
     _parts: dict[int, dict[str, Part]] = field(default_factory=dict)  # number -> worker -> part
+    _newest: dict[str, int] = field(default_factory=dict)  # worker -> number of its newest part in this epoch
+    _void: bool = False  # a state cannot be saved
 
     def add(self, part: Part, drained: frozenset[str]) -> Snapshot | None:
         """Take a part; gives the snapshot that it completes. ``drained``: workers that have nothing more to give."""
         if part.epoch != self.epoch or (self.last is not None and part.number <= self.last.number):
             return None
+        if self._void or part.void:
+            self._void, self._parts = True, {}
+            return None
+        self._newest[part.worker] = max(part.number, self._newest.get(part.worker, 0))
         self._parts.setdefault(part.number, {})[part.worker] = part
         return self.complete(drained)
 
     def complete(self, drained: frozenset[str]) -> Snapshot | None:
-        """The newest snapshot of which only parts of ``drained`` workers are missing."""
+        """The newest snapshot of which only parts of workers are missing that were ``drained`` before it."""
         for number in sorted(self._parts, reverse=True):
             parts = self._parts[number]
-            if self.graph.workers.keys() - parts.keys() <= drained:
-                over = {worker: self._over(worker, number) for worker in self.graph.workers.keys() - parts.keys()}
+            missing = self.graph.workers.keys() - parts.keys()
+            if missing <= {worker for worker in drained if self._newest.get(worker, 0) < number}:
+                over = {worker: self._over(worker, number) for worker in missing}
                 self.last = Snapshot(number, {**parts, **over})
                 self._parts = {other: given for other, given in self._parts.items() if other > number}
                 return self.last
@@ -53,7 +60,7 @@ class Book:
     def put_back(self, epoch: int) -> None:
         """The session goes on from ``last``, in a new epoch: what was under way is void."""
         self.epoch = epoch
-        self._parts = {}
+        self._parts, self._newest, self._void = {}, {}, False
 
     def _over(self, worker: str, number: int) -> Part:
         """The part of a worker in which the session has ended."""

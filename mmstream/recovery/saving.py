@@ -34,6 +34,7 @@ class Part:
     nodes: Mapping[str, Saved]
     positions: Mapping[str, int]  # source -> number of its packets before the barrier
     ended: frozenset[str]  # nodes that had nothing more to give
+    void: bool = False  # a state cannot be saved: no snapshot of this epoch becomes whole from here on
 
 
 class Saving:
@@ -46,10 +47,13 @@ class Saving:
         self._states: dict[int, dict[str, bytes]] = {}
         self._saved: dict[int, dict[str, Saved]] = {}
         self._positions: dict[int, dict[str, int]] = {}
-        self._impossible = False  # a state cannot be pickled: the session is replayed from its beginning
+        self._passed: dict[str, int] = {}  # node -> newest barrier that has come to it
+        self._impossible = False  # a state cannot be pickled: no snapshot becomes whole any more
 
     def source(self, number: int, node: str, position: int, ended: Collection[str]) -> Part | None:
         """The source ``node`` has sent the barrier."""
+        if self._impossible:
+            return None
         self._positions.setdefault(number, {})[node] = position
         return self.whole(ended)
 
@@ -57,12 +61,13 @@ class Saving:
         """The barrier has come to ``node``; ``waits`` for what lies on its lanes, if it has several."""
         if self._impossible or number < max(self._saved, default=0):
             return None
+        self._passed[node] = number
         try:
             pickled = pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # noqa: BLE001 - whatever a state raises when it is pickled
             self._impossible = True
             log.warning("node %r cannot be saved, so a lost worker means a replay from the beginning: %s", node, error)
-            return None
+            return Part(*self._place, number, {}, {}, frozenset(), void=True)
         if waits:
             self._states.setdefault(number, {})[node] = pickled
             return None
@@ -79,10 +84,16 @@ class Saving:
         return self.whole(ended)
 
     def whole(self, ended: Collection[str]) -> Part | None:
-        """The newest snapshot of which nothing is missing any more, or None."""
+        """The newest snapshot of which nothing is missing any more, or None.
+
+        A node that ended behind the barrier must have been saved at it: what it gave in between is not in the snapshot.
+        """
+        if self._impossible:
+            return None
         for number in sorted(self._saved.keys() | self._positions.keys(), reverse=True):
             saved, positions = self._saved.get(number, {}), self._positions.get(number, {})
-            if self._nodes - saved.keys() <= set(ended) and positions.keys() == self._sources:
+            over = {node for node in ended if self._passed.get(node, 0) < number}
+            if self._nodes - saved.keys() <= over and positions.keys() == self._sources:
                 for book in (self._states, self._saved, self._positions):
                     for old in [other for other in book if other <= number]:
                         del book[old]
