@@ -126,7 +126,7 @@ def test_a_second_signal_gives_up() -> None:
 
 def test_recoveries_are_those_that_the_executor_has_told_of(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
-    def running(name: str, graph: object) -> Iterator[Toy]:
+    def running(name: str, graph: object, trace: object = None) -> Iterator[Toy]:
         yield Toy()
 
     monkeypatch.setattr(run_module, "running", running)

@@ -272,9 +272,8 @@ def _run_trial(
         finally:
             executor.close()
     found.faults = len(faults)
-    ends = [*(at for at, _ in faults[1:]), float("inf")]
-    for (at, names), end in zip(faults, ends, strict=False):
-        found.recovery_s += [_worst(seen, session, at, min(end, at + WINDOW_S)) for session in names]
+    for at, names in faults:
+        found.recovery_s += [_worst(seen, session, at, at + WINDOW_S) for session in names]
     began = min((one.shown for one in seen), default=0.0)
     first = faults[0][0] if faults else float("inf")
     found.usual_s = [_worst(seen, f"s{number}", began, first) for number in range(sessions)]
@@ -316,7 +315,7 @@ def _wreak(
 def _worst(seen: Sequence[Sight], session: str, since: float, until: float) -> float:
     """The longest that a session's words had to wait to be shown, of those shown in a stretch of time, seconds."""
     shown = [one for one in seen if one.session == session and since <= one.shown < until]
-    return max((one.shown - one.captured for one in shown), default=float("inf"))
+    return max((one.shown - one.captured for one in shown), default=until - since)
 
 
 def _compare(found: Found, undisturbed: dict[str, list[bytes]], run: dict[str, list[bytes]]) -> None:
