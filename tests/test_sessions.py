@@ -258,7 +258,7 @@ def test_what_an_executor_runs_is_published_while_it_runs(folder: Path, monkeypa
         put.set()
 
     monkeypatch.setattr(Board, "_publish", published_once)
-    monkeypatch.setattr(drive, "make", lambda name, graph, clock: Busy())
+    monkeypatch.setattr(drive, "make", lambda name, graph, clock, tracing: Busy())
     with drive.running("local", Graph("p.yaml", {}, (), {})):
         assert put.wait(WAIT_S)
         assert [table.rows for table in published([Folder()])] == [(ROW,)]

@@ -183,7 +183,7 @@ workers:
   sound: {{nodes: {json.dumps(first)}, replicas: 2, standby: {standby}{place}{share}}}
   words: {{nodes: {json.dumps(second)}, replicas: 2, standby: {standby}{place}{share}}}
 capacity: 64
-recovery: {{snapshot_s: 0.5, deadline_s: 5}}
+recovery: {{snapshot_s: 0.5, deadline_s: 5, replay_s: 300}}
 """
     graph = check(read_text(text, "chaos"), allow=["mmstream.benchmarks"])
     graph.nodes["watch"].arguments["seen"] = seen  # type: ignore[index]
