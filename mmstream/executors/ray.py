@@ -254,6 +254,7 @@ class RayExecutor:
                 if self._pool.actor(replica) is not None:
                     self._replica_lost(replica, error)
                 return
+            self._oldest_s[replica] = parcel.oldest_s
             granted = self._take_in(pickle.loads(parcel.batch))
             if parcel.question is not None:
                 self._asked[replica] = parcel.question.number

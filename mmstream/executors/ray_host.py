@@ -45,6 +45,7 @@ class Parcel:
     parts: Sequence[Part]  # of snapshots
     lost: Sequence[tuple[Replica, LinkError]]  # peers that this actor cannot reach
     working_s: float  # how long the operator call under way has lasted
+    oldest_s: float  # how long the packet that has waited longest has
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class Host:
             _emptied(self._parts),
             _emptied(self._lost),
             self._worker.working_s,
+            max((age_s for _, age_s in self._worker.inbox.waiting().values()), default=0.0),
         )
 
     @ray.method(concurrency_group="control")
