@@ -20,6 +20,7 @@ from tests.toys import graph, node
 
 WAIT_S = 30.0
 POISON = "its packet at 0.300 s has cost two replicas of 'main'"
+LONG = Recovery(replay_s=600.0)  # the endless tone gives ten media seconds a second, and a replay wants them all
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -149,7 +150,7 @@ def test_what_no_node_has_is_one_clear_error(tmp_path):
 
 def test_a_packet_that_kills_two_replicas_ends_its_session_and_no_other(start, tmp_path, marks):
     made = pipeline(tmp_path, node("doom", process_toys.Doom, folder=str(marks)), replicas={"main": 2})
-    executor = start(made)
+    executor = start(replace(made, recovery=LONG))
     executor.open("fine", {"tone": {"endless": True}})
     executor.open("doomed", {"tone": {"endless": True}})
     assert str(results(executor, 1)["doomed"]) == POISON
@@ -163,7 +164,7 @@ def test_a_packet_that_kills_two_replicas_ends_its_session_and_no_other(start, t
 
 def test_a_frozen_worker_is_killed_and_its_sessions_go_on(start, tmp_path, marks):
     made = pipeline(tmp_path, node("doom", process_toys.Doom, folder=str(marks), way="freeze"), replicas={"main": 2})
-    executor = start(replace(made, recovery=Recovery(deadline_s=2.0)))
+    executor = start(replace(made, recovery=replace(LONG, deadline_s=2.0)))
     executor.open("doomed", {"tone": {"endless": True}})
     executor.open("fine", {"tone": {"endless": True}})
     assert str(results(executor, 1)["doomed"]) == POISON

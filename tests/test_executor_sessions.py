@@ -27,7 +27,7 @@ from tests import process_toys, toys
 from tests.toys import graph, node
 
 WAIT_S = 60.0
-OFTEN = Recovery(snapshot_s=0.1)
+OFTEN = Recovery(snapshot_s=0.1, replay_s=600.0)  # the endless tone gives ten media seconds a second
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_killed_worker_takes_its_sources_with_it(start, tmp_path):
 def test_a_hung_operator_is_replaced(start, tmp_path):
     hang = node("hang", process_toys.Hang, told=str(tmp_path / "told"), at=20)
     tone = node("tone", toys.Tone, count=40)
-    executor = start(pipeline(tmp_path, hang, tone), Recovery(snapshot_s=0.1, hung_s=1.0), main={"standby": 1})
+    executor = start(pipeline(tmp_path, hang, tone), replace(OFTEN, hung_s=1.0), main={"standby": 1})
     executor.open("s")
     assert ended(executor) == {"s": None}
     assert (tmp_path / "told").exists()

@@ -1,7 +1,8 @@
 """Layers that round alike however many streams share a call, so that a stream gets the same bits in any company.
 
 Torch computes small inputs otherwise than large ones, which changes the last bits of a result. So measured with
-torch 2.14 and one thread on an x86 CPU; elsewhere results are as close as rounding lets them be.
+torch 2.14 and one thread on x86 CPUs of AMD and of Intel, where MKL must be asked for it besides (``MKL_CBWR``, see
+``mmstream/__init__.py``); elsewhere results are as close as rounding lets them be.
 """
 
 from __future__ import annotations
