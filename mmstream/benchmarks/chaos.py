@@ -82,11 +82,11 @@ class Speaker(Source):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One caption on the screen. Wall-clock seconds."""
+    """One word on the screen, and never changed from then on. Wall-clock seconds."""
 
     session: str
     shown: float
-    captured: float
+    captured: float  # the end of the word
 
 
 @dataclass
@@ -94,10 +94,12 @@ class Seen:
     """One session."""
 
     name: str
+    index: int = -1  # of the utterance under way
+    words: int = 0  # of it that are stable
 
 
 class Watch(Sink[Seen]):
-    """Notes when each new caption came, and when the last of its media was captured."""
+    """Notes when each word came, and when its end was captured."""
 
     accepts: ClassVar[tuple[type, ...]] = (Caption,)
 
@@ -108,7 +110,13 @@ class Watch(Sink[Seen]):
         return Seen(session)
 
     def process(self, packet: Packet[Caption], state: Seen) -> Sequence[Packet[Any]]:
-        self.seen.append(Sight(state.name, self.clock.now(), packet.captured_at))
+        caption, now = packet.data, self.clock.now()
+        if caption.index != state.index:
+            state.index, state.words = caption.index, 0
+        stable = caption.words if caption.final else caption.stable
+        for word in stable[state.words :]:  # a final caption comes after the pause that ends it: it need bring no word
+            self.seen.append(Sight(state.name, now, packet.captured_at - (packet.end - word.end)))
+        state.words = max(state.words, len(stable))
         return ()
 
 
