@@ -23,6 +23,7 @@ from mmstream.commands.export import export
 from mmstream.commands.live import demo, live
 from mmstream.commands.models import models
 from mmstream.commands.run import run
+from mmstream.commands.serve import serve
 from mmstream.commands.sessions import sessions
 from mmstream.commands.trace import trace
 from mmstream.commands.train import train
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="Live speech and video to text: microphone, files and Ray clusters from one pipeline.yaml.",
     epilog="Start with `mmstream demo`, then `mmstream live`. `mmstream doctor` says what is missing.",
 )
-for command in (live, transcribe, run, sessions, trace, check, devices, evaluate, train, export, doctor, demo):
+for command in (live, transcribe, serve, run, sessions, trace, check, devices, evaluate, train, export, doctor, demo):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")

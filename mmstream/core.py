@@ -197,7 +197,7 @@ class Source(ABC):
         self.stopping = threading.Event()
 
     def __str__(self) -> str:
-        """What it listens to, for people, once packets come."""
+        """What it listens to, for people, once packets come; nothing where nobody is to be told."""
         return type(self).__name__
 
     @classmethod

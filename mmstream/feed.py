@@ -223,8 +223,8 @@ class Feed(threading.Thread):
         source = self._build()
         first = True
         for packet in source.packets(self.session):
-            if first and source.live:
-                log.info("listening to %s; Ctrl-C ends", source)
+            if first and source.live and (heard := str(source)):
+                log.info("listening to %s; Ctrl-C ends", heard)
             if first and source.missing:
                 self._end_missing(source.missing)
             first = False

@@ -88,6 +88,24 @@ class Mouth:
     speaking: float  # 0..1, of the face
 
 
+Box = tuple[float, float, float, float]  # left, top, width, height in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen in one picture, for people to look at: no pixels, so it costs nothing to send."""
+
+    medium: ClassVar[Medium] = "video"
+    contiguous: ClassVar[bool] = False
+
+    width: int  # pixels of the picture that the boxes are in
+    height: int
+    face: Box | None  # of the face that speaks; None: no face
+    mouth: Box | None
+    quality: float  # 0..1: how sure it is that the face is there and can be seen well
+    speaking: float  # 0..1: how far its lips move with the voice
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """A run of feature vectors of sound, one per step."""

@@ -98,6 +98,11 @@ class Recipe:
             raise MmstreamError(f"{self._document.path}: this command needs one source; there are {len(names)}")
         return names[0]
 
+    @property
+    def has_camera(self) -> bool:
+        """Whether the file has a camera that nobody has been put in the place of: something in it can look."""
+        return bool(self._cameras)
+
     def look_through(self, use: str, arguments: Mapping[str, Any]) -> None:
         """Look as well as listen, through another camera in the place of the file's own.
 
@@ -185,6 +190,13 @@ class Recipe:
         if not feeds:
             raise MmstreamError(f"{self._document.path}: no sink in it gets captions, so there are none to write")
         self._add_sinks(sinks, feeds)
+
+    def also_show(self, payload: type, chain: Sequence[SinkNode]) -> None:
+        """Add nodes one behind another, the first of them behind whatever gives ``payload``, if anything does."""
+        feeds = [name for name in self._document.nodes if payload in self._wiring.kind(name).emits][:1]
+        for node in chain if feeds else ():
+            self._add_sinks([node], feeds)
+            feeds = [node.name]
 
     @property
     def gives_captions(self) -> bool:

@@ -73,12 +73,14 @@ class Counts:
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
+    sum: float = 0.0  # of all values
 
     def __post_init__(self) -> None:
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
     @property
     def total(self) -> int:
@@ -164,7 +166,14 @@ class Metrics:
         """A copy of a histogram since the start."""
         with self._lock:
             found = self._histograms.get((name, tags))
-            return Counts(METRICS[name].buckets, list(found.counts) if found else [])
+            return (
+                Counts(METRICS[name].buckets, list(found.counts), found.sum) if found else Counts(METRICS[name].buckets)
+            )
+
+    def counters(self, name: str) -> dict[tuple[str, ...], float]:
+        """A counter since the start, by the values of its tags."""
+        with self._lock:
+            return {tags: value for (known, tags), value in self._counters.items() if known == name}
 
     def flush(self) -> None:
         """Work out each node's RTF since the last flush, and export. From one thread at a time."""

@@ -9,6 +9,8 @@ SPHINX = "operators.decoders:Sphinx"
 WHISPER = "operators.decoders:Whisper"
 AVSR = "operators.decoders:Avsr"
 
+ENGLISH, MANY = "en", "many"  # what ``languages`` of a recogniser says
+
 Task = Literal["recognition", "voice activity"]
 Origin = Literal["package", "wheel", "hub"]
 

@@ -3,5 +3,6 @@
 from operators.video.face_track import FaceTrack
 from operators.video.mouth_crop import MouthCrop
 from operators.video.on_camera import OnCamera
+from operators.video.sights import Sights
 
-__all__ = ["FaceTrack", "MouthCrop", "OnCamera"]
+__all__ = ["FaceTrack", "MouthCrop", "OnCamera", "Sights"]

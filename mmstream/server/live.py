@@ -1,0 +1,308 @@
+"""WebSocket /v1/live: the live protocol of docs/protocol.md. A session outlives a connection that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from mmstream.server.events import EventLog, as_text, event_of, statistics_event
+from mmstream.server.protocol import (
+    FINISHED_CLOSE,
+    VERSION,
+    AlreadyConnected,
+    BadMessage,
+    Finish,
+    Internal,
+    Ping,
+    Resume,
+    Start,
+    UnknownSession,
+    read_first,
+    read_later,
+)
+from mmstream.server.refusal import LIVE_SUBPROTOCOL, Refusal
+from mmstream.server.service import Container, Draining, Pcm, Service
+from mmstream.server.session import Session
+from mmstream.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STATISTICS_S = 1.0
+CLOSE_S = 5.0  # for the last event and the close of a client that may not be reading
+GOODBYE = 1000  # the client's close code when it wants nothing more
+
+
+def router(service: Service, settings: Settings) -> APIRouter:
+    """The route of the live protocol."""
+    channels = Channels(settings.resume_s)
+    routes = APIRouter()
+
+    @routes.websocket("/v1/live")
+    async def live(websocket: WebSocket) -> None:
+        offered = websocket.scope.get("subprotocols", ())
+        await websocket.accept(LIVE_SUBPROTOCOL if LIVE_SUBPROTOCOL in offered else None)
+        try:
+            first = await _first_message(websocket, settings.first_message_s)
+            if isinstance(first, Start):
+                connection, after = (
+                    Connection(websocket, channels, await _started(service, channels, first), service),
+                    0,
+                )
+            else:
+                connection, after = Connection(websocket, channels, channels.find(first), service), first.after
+            await connection.run(after, resumed=isinstance(first, Resume))
+        except Refusal as refusal:
+            await _refuse(websocket, refusal)
+        except WebSocketDisconnect:
+            pass
+
+    return routes
+
+
+class Channel:
+    """A session, its events, and the connection of its client where there is one."""
+
+    def __init__(self, session: Session, offset_s: float) -> None:
+        self.session = session
+        self.offset_s = offset_s
+        self.log = EventLog()
+        self.finished = False  # its last event is in the log
+        self.connection: Connection | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+
+
+class Channels:
+    """The channels of a server by their tokens. One whose client is gone for ``resume_s`` is ended and forgotten."""
+
+    def __init__(self, resume_s: float) -> None:
+        self.resume_s = resume_s
+        self._channels: dict[str, Channel] = {}
+
+    def add(self, channel: Channel) -> None:
+        self._channels[channel.session.token] = channel
+
+    def find(self, asked: Resume) -> Channel:
+        """The channel that a client asks for.
+
+        Raises:
+            UnknownSession: there is none, or its events are gone.
+        """
+        channel = self._channels.get(asked.token)
+        if channel is None:
+            raise UnknownSession(f"no session has this token, or its client was gone for more than {self.resume_s:g} s")
+        if channel.log.after(asked.after) is None:
+            raise UnknownSession(f"the events after {asked.after} are not there to be had again")
+        return channel
+
+    def attach(self, channel: Channel, connection: Connection) -> Connection | None:
+        """Give a channel another connection; gives the one before it."""
+        if channel.expiry is not None:
+            channel.expiry.cancel()
+            channel.expiry = None
+        before, channel.connection = channel.connection, connection
+        return before
+
+    def detach(self, channel: Channel, connection: Connection) -> None:
+        """The connection has broken: its client may come back for a while, unless it has come back already."""
+        if channel.connection is connection:
+            channel.connection = None
+            loop = asyncio.get_running_loop()
+            channel.expiry = loop.call_later(self.resume_s, self._expire, channel)
+
+    def end(self, channel: Channel) -> None:
+        """Nobody will come back."""
+        self._channels.pop(channel.session.token, None)
+        if not channel.session.over:
+            channel.session.abort()
+
+    def _expire(self, channel: Channel) -> None:
+        if not channel.session.over:
+            log.info("session %s: its client is gone for %g s; it ends", channel.session.name, self.resume_s)
+        self.end(channel)
+
+
+class Connection:
+    """One WebSocket of a channel, from its first message to its close."""
+
+    def __init__(self, websocket: WebSocket, channels: Channels, channel: Channel, service: Service) -> None:
+        self._websocket = websocket
+        self._channels, self._channel = channels, channel
+        self._session = channel.session
+        self._service = service
+        self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone = asyncio.Event()  # it touches the session no more
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, after: int, *, resumed: bool) -> None:
+        """Serve the client until it or the session ends; ``after``: number of the last event that it has."""
+        try:
+            before = self._channels.attach(self._channel, self)
+            if before is not None:
+                await before.give_way()
+            refusal = await self._serve(after, resumed)
+        except WebSocketDisconnect:
+            refusal = None
+            self._channels.detach(self._channel, self)
+        finally:
+            self._gone.set()
+        if refusal is not None:
+            await _refuse(self._websocket, refusal)
+
+    async def give_way(self) -> None:
+        """Another connection takes over: return once this one touches the session no more."""
+        if not self._taken.done():
+            self._taken.set_result(None)
+        await self._gone.wait()
+
+    async def _serve(self, after: int, resumed: bool) -> Refusal | None:
+        """Read and write until one of them ends; why the client is to be told no, if it is."""
+        await self._send(as_text(self._resumed() if resumed else self._started()))
+        reader, writer = self._task(self._read()), self._task(self._write(after))
+        if self._session.has_begun:
+            self._task(self._tick())
+        try:
+            await asyncio.wait({reader, writer, self._taken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._taken.done():
+            return AlreadyConnected()
+        try:
+            for task in (writer, reader):
+                if task.done() and not task.cancelled():
+                    await task
+                    return await self._ended(finished=task is writer)
+        except Refusal as refusal:
+            self._channels.end(self._channel)
+            return refusal
+        return None
+
+    async def _ended(self, *, finished: bool) -> Refusal | None:
+        if not finished:
+            self._channels.end(self._channel)
+            return None
+        self._channels.detach(self._channel, self)  # the last words may have been lost on their way
+        if self._service.draining:
+            return Draining()
+        async with asyncio.timeout(CLOSE_S):
+            await self._websocket.close(FINISHED_CLOSE)
+        return None
+
+    def _started(self) -> dict[str, Any]:
+        model = self._session.model
+        return {
+            "type": "started",
+            "protocol": VERSION,
+            "session": self._session.name,
+            "token": self._session.token,
+            "model": model.name,
+            "language": model.spoken,
+            "resume_s": self._channels.resume_s,
+        }
+
+    def _resumed(self) -> dict[str, Any]:
+        return {
+            "type": "resumed",
+            "protocol": VERSION,
+            "session": self._session.name,
+            "received_bytes": self._session.received_bytes,
+        }
+
+    async def _read(self) -> None:
+        """Take what the client sends, until it says goodbye.
+
+        Raises:
+            BadMessage: it does not keep to the protocol.
+            WebSocketDisconnect: the connection broke.
+        """
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                code = message.get("code", 1006)
+                if code == GOODBYE or 4400 <= code < 4500:  # the latter: sent away by what stands before us
+                    return
+                raise WebSocketDisconnect(code)
+            if message.get("bytes") is not None:
+                await self._feed(message["bytes"])
+                continue
+            match read_later(message["text"]):
+                case Finish():
+                    await self._session.finish()
+                case Ping(id=number):
+                    await self._send(as_text({"type": "pong", "id": number}))
+
+    async def _feed(self, data: bytes) -> None:
+        if self._session.finished:
+            raise BadMessage("media came after finish")
+        if not self._session.has_begun:
+            self._task(self._tick())
+        await self._session.feed(data)
+
+    async def _write(self, after: int) -> None:
+        """Send events, those first that the client has missed, until the session's last one."""
+        channel = self._channel
+        for text in channel.log.after(after) or ():
+            await self._send(text)
+        if channel.finished:
+            return
+        try:
+            async for packet in self._session.packets():
+                event = event_of(packet, channel.offset_s)
+                await self._send(channel.log.add(event) if "seq" in event else as_text(event))
+        except (Refusal, WebSocketDisconnect):
+            raise
+        except Exception as error:
+            log.error("session %s failed: %s", self._session.name, error)
+            raise Internal(self._session.name) from error
+        channel.finished = True
+        await self._send(channel.log.add({"type": "finished", "seq": 0}))
+
+    async def _tick(self) -> None:
+        """Tell how the session is doing."""
+        while not self._session.over:
+            await asyncio.sleep(STATISTICS_S)
+            await self._send(as_text(statistics_event(self._session.statistics(), self._channel.offset_s)))
+
+    def _task(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        return task
+
+    async def _send(self, text: str) -> None:
+        await self._websocket.send_text(text)
+
+
+async def _first_message(websocket: WebSocket, timeout_s: float) -> Start | Resume:
+    try:
+        async with asyncio.timeout(timeout_s):
+            message = await websocket.receive()
+    except TimeoutError as late:
+        raise Refusal("idle", f"no message came within {timeout_s:g} s", 408, 4408) from late
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    if message.get("text") is None:
+        raise BadMessage("media came before start or resume")
+    return read_first(message["text"])
+
+
+async def _started(service: Service, channels: Channels, asked: Start) -> Channel:
+    media = asked.media
+    wanted = Pcm(media.sample_rate, media.channels) if media.kind == "pcm" else Container()
+    session = await service.open_live(model=asked.model, language=asked.language, media=wanted)
+    channel = Channel(session, asked.offset_s)
+    channels.add(channel)
+    return channel
+
+
+async def _refuse(websocket: WebSocket, refusal: Refusal) -> None:
+    """The last event and the close; a client that is gone, or does not read, is not waited for."""
+    with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError):  # RuntimeError: closed already
+        async with asyncio.timeout(CLOSE_S):
+            await websocket.send_text(refusal.event())
+            await websocket.close(refusal.close, refusal.code)

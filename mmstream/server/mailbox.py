@@ -1,0 +1,95 @@
+"""Packets on their way from an executor's thread to a coroutine: bounded, and woken rather than polled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import Any
+
+from mmstream.core import MmstreamError, Packet
+from mmstream.media import Caption, Sight
+from mmstream.overload import is_superseded
+
+CAPACITY = 64  # packets; beyond half of them, partial captions give way to newer ones of their utterance
+
+
+class Mailbox:
+    """The outlet of one session. ``ready``, ``put`` and ``end`` are for any thread, ``get`` for one coroutine."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._packets: deque[Packet[Any]] = deque()
+        self._sight: Packet[Sight] | None = None  # the newest: nobody wants to see older ones
+        self._told = False  # the loop has been told that there is something
+        self._filled = asyncio.Event()
+        self._ended = False
+        self._error: Exception | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is room: nobody has read for a while where there is none."""
+        return len(self._packets) < self._capacity
+
+    def put(self, packet: Packet[Any]) -> None:
+        """Take a packet, room or not: whoever puts asks ``ready`` first."""
+        with self._lock:
+            if isinstance(packet.data, Sight):
+                self._sight = packet
+            else:
+                if 2 * len(self._packets) >= self._capacity and _gives_way(self._packets[-1].data, packet.data):
+                    self._packets.pop()
+                self._packets.append(packet)
+        self._tell()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing more comes; ``get`` raises ``error`` after the last packet. The first end counts."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended, self._error = True, error
+        self._tell()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    async def get(self) -> Packet[Any] | None:
+        """The next packet, waiting for one; None after the last.
+
+        Raises:
+            Exception: the session's error.
+        """
+        while True:
+            with self._lock:
+                if self._packets:
+                    return self._packets.popleft()
+                if self._sight is not None:
+                    sight, self._sight = self._sight, None
+                    return sight
+                if self._ended:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                self._told = False
+                self._filled.clear()
+            await self._filled.wait()
+
+    def _tell(self) -> None:
+        with self._lock:
+            if self._told:
+                return
+            self._told = True
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._filled.set)
+
+
+def _gives_way(before: Any, after: Any) -> bool:
+    return isinstance(before, Caption) and not before.final and is_superseded(before, after)
+
+
+def error_of(error: BaseException) -> MmstreamError:
+    """``error`` as one that a line explains."""
+    return error if isinstance(error, MmstreamError) else MmstreamError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,240 @@
+"""The graphs that a server runs and the sessions that are open on them, seen from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmstream.core import Packet
+from mmstream.executors import ExecutorName
+from mmstream.executors.ledger import Result
+from mmstream.observe.metrics import Metrics
+from mmstream.server.lines import FileLine
+from mmstream.server.mailbox import Mailbox
+from mmstream.server.models import AUTO, Kind, Model, Task, UnknownLanguage, UnknownModel, choose, graph_for, offered
+from mmstream.server.refusal import Refusal
+from mmstream.server.session import BadMedia, Container, Full, Media, Pcm, Session
+from mmstream.server.stage import Stage
+from mmstream.sessions import SessionRefused, SessionRow
+
+__all__ = [
+    "BadMedia",
+    "Container",
+    "Draining",
+    "Full",
+    "Model",
+    "Pcm",
+    "Service",
+    "Session",
+    "UnknownLanguage",
+    "UnknownModel",
+]
+
+log = logging.getLogger(__name__)
+
+THREADS = 8  # for what may wait: opening sessions, loading a model that nobody has asked for yet
+PCM = Pcm()
+STAGES = 12  # graphs at a time: each language of a model that knows many is one
+
+
+class Draining(Refusal):
+    """The server is about to end."""
+
+    def __init__(self) -> None:
+        super().__init__("shutting_down", "this server is shutting down: try again in a moment", 503, 1012, 5)
+
+
+class Service:
+    """Every model that is served, and every session. One per process; its coroutines belong to one event loop."""
+
+    def __init__(
+        self,
+        models: Sequence[str] = (AUTO,),
+        pipeline: Path | None = None,
+        *,
+        executor: ExecutorName = "local",
+        workers: int = 1,
+        sessions: int = 64,
+        sets: Sequence[str] = (),
+        allow: Sequence[str] = (),
+    ) -> None:
+        """``models``: names, the default first. ``sessions``: how many may be open, live ones and files together.
+
+        Raises:
+            ModelError: a model is not on this machine.
+        """
+        self.models: Mapping[str, Model] = offered(models)
+        self.metrics = Metrics()
+        self.most = sessions
+        self.ready = False
+        self.draining = False
+        self._made_of = (pipeline, tuple(sets), tuple(allow), workers)
+        self._executor: ExecutorName = executor
+        self._stages: dict[tuple[Kind, Any], Stage] = {}
+        self._building = threading.Lock()  # held while a graph is loaded
+        self._pool = ThreadPoolExecutor(THREADS, "mmstream-service")
+        self._sessions: dict[str, Session] = {}
+        self._files = 0  # that are being transcribed
+        self._ended = asyncio.Event()  # a session has
+
+    @property
+    def default(self) -> Model:
+        return next(iter(self.models.values()))
+
+    def start(self) -> None:
+        """Load the default model's live graph. Waits; call it in a thread, or before there is a loop.
+
+        Raises:
+            MmstreamError: the first fault.
+        """
+        if not self.ready:
+            self._stage(self.default, "live")
+            self.ready = True
+
+    def close(self) -> None:
+        """Abort what is open and release everything. Waits; call it in a thread, or after the loop."""
+        self.ready = False
+        with self._building:
+            for stage in reversed(self._stages.values()):
+                stage.close()
+            self._stages.clear()
+        self._pool.shutdown()
+
+    def choose(self, model: str, language: str | None, task: Task = "transcribe") -> Model:
+        """The model for what a client asks for; see ``models.choose``.
+
+        Raises:
+            UnknownModel: there is none of that name.
+            UnknownLanguage: it does not know the language, or cannot translate.
+        """
+        return choose(self.models, model, language, task)
+
+    async def open_live(
+        self,
+        *,
+        model: str = AUTO,
+        language: str | None = None,
+        media: Media = PCM,
+        name: str | None = None,
+    ) -> Session:
+        """A live session. ``name``: for people, in logs; it gets a number of its own.
+
+        Raises:
+            Refusal: no such model or language, no room, or the server is about to end.
+        """
+        chosen = self.choose(model, language)
+        self._admit()
+        if isinstance(media, Container):
+            raise BadMedia("containers are not taken yet")
+        title = f"{name or 'live'}-{secrets.token_hex(4)}"
+        stage = await self._staged(chosen, "live")
+        self._admit()  # others may have come while it was loaded
+        session = Session(title, chosen, media, stage, self._pool, self.metrics, self._session_ended)
+        self._sessions[title] = session
+        return session
+
+    async def transcribe(
+        self, path: Path, *, model: str = AUTO, language: str | None = None, task: Task = "transcribe"
+    ) -> AsyncIterator[Packet[Any]]:
+        """The captions and gaps of a file, at full speed. Closing the iterator gives it up.
+
+        Raises:
+            Refusal: no such model or language, no room, the server is about to end, or it is no media.
+            MmstreamError: it failed.
+        """
+        chosen = self.choose(model, language, task)
+        self._admit()
+        self._files += 1
+        try:
+            stage = await self._staged(chosen, "file")
+            async for packet in self._heard(stage, path):
+                yield packet
+        finally:
+            self._files -= 1
+            self._ended.set()
+
+    async def _heard(self, stage: Stage, path: Path) -> AsyncIterator[Packet[Any]]:
+        loop = asyncio.get_running_loop()
+        name = f"file-{secrets.token_hex(4)}"
+        mailbox, over = Mailbox(), asyncio.Event()
+
+        def ended(result: Result) -> None:
+            error: Exception | None = result.error
+            if result.error is not None and stage.blames_media(result.error):
+                error = BadMedia(stage.in_words(result.error))
+            mailbox.end(error)
+            loop.call_soon_threadsafe(over.set)
+
+        try:
+            await loop.run_in_executor(self._pool, stage.open, name, FileLine(path), mailbox, ended)
+        except SessionRefused as error:
+            raise Full(str(error)) from error
+        try:
+            while (packet := await mailbox.get()) is not None:
+                yield packet
+        finally:
+            if not mailbox.ended:
+                stage.abort(name)
+                await over.wait()
+
+    def table(self) -> tuple[SessionRow, ...]:
+        """The sessions that the executors know."""
+        return tuple(row for stage in tuple(self._stages.values()) for row in stage.rows())
+
+    @property
+    def open_sessions(self) -> int:
+        """Live ones, begun or not, and files."""
+        return len(self._sessions) + self._files
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let nobody in any more, end the media of all live sessions, and wait for their last words."""
+        self.draining = True
+        for session in tuple(self._sessions.values()):
+            await session.finish()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.open_sessions:
+                    self._ended.clear()
+                    await self._ended.wait()
+        except TimeoutError:
+            log.warning("sessions given up: %d", self.open_sessions)
+            for session in tuple(self._sessions.values()):
+                session.abort()
+
+    def _admit(self) -> None:
+        if self.draining:
+            raise Draining
+        if self.open_sessions >= self.most:
+            raise Full(f"all {self.most} sessions of this server are taken: try again in a moment")
+
+    def _session_ended(self, session: Session) -> None:
+        self._sessions.pop(session.name, None)
+        self._ended.set()
+
+    async def _staged(self, model: Model, kind: Kind) -> Stage:
+        found = self._stages.get((kind, model.key))
+        if found is not None:
+            return found
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._stage, model, kind)
+        except SessionRefused as error:
+            raise Full(str(error)) from error
+
+    def _stage(self, model: Model, kind: Kind) -> Stage:
+        """The started graph for a model; loads it where nobody has asked for it yet."""
+        with self._building:
+            found = self._stages.get((kind, model.key))
+            if found is None:
+                if len(self._stages) >= STAGES:
+                    raise SessionRefused(f"{STAGES} models and languages are loaded, which is as many as may be")
+                graph, source = graph_for(model, kind, *self._made_of)
+                found = Stage(self._executor, graph, source, self.metrics)
+                found.start()
+                self._stages[kind, model.key] = found
+            return found
