@@ -1,34 +1,209 @@
-"""Media of clients that has to be decoded, on its way to the source of their session."""
+"""Media of clients on its way to the source of their session: PCM as it is, everything else decoded by a child."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
-from mmstream.clock import Clock
+from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import Packet
-from operators.sources import MediaFile
-from operators.sources.container import Streams
+from mmstream.server.decoding import Decoder, DecodingLimits, decode_file
+from operators.sources import PcmLine, SourceError
+from operators.sources.incoming import Arrivals, Line
 
-CHUNK_MS = 500  # of a file at full speed: fewer packets cost less
+Wanted = Literal["any", "audio"]  # of a container: what is there of sound and pictures, or sound alone
+
+FILE_CHUNK_MS = 500  # of a file at full speed: fewer packets cost less
+
+
+@dataclass(frozen=True, slots=True)
+class Pcm:
+    """16-bit little-endian samples, channels interleaved."""
+
+    sample_rate: int = 16_000  # Hz
+    channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Anything that ffmpeg can read as it comes: WebM, Ogg, MPEG-TS, fragmented MP4."""
+
+
+Media = Pcm | Container
+
+
+class Intake(Protocol):
+    """What a session takes its media in with. For one event loop; ``line`` belongs to the source's thread."""
+
+    arrivals: Arrivals
+
+    @property
+    def line(self) -> Line:
+        """For the source, once it has been prepared."""
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that count as taken: a client that comes back goes on behind them."""
+
+    @property
+    def received_s(self) -> float:
+        """Media seconds that have come in."""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the media, for its sender; None: nothing."""
+
+    def prepare(self) -> None:
+        """Make the line. Waits; for any thread."""
+
+    async def feed(self, data: bytes) -> None:
+        """Take media in, waiting for room; thrown away after the end."""
+
+    def end(self) -> None:
+        """The media has ended: what has come in still comes out."""
+
+    def close(self) -> None:
+        """Release everything; what has not come out is thrown away."""
+
+
+class PcmIntake:
+    """PCM, which needs no decoding."""
+
+    fault: str | None = None
+
+    def __init__(self, media: Pcm) -> None:
+        self.line = PcmLine(media.sample_rate, media.channels, self._room_again)
+        self.arrivals = self.line.arrivals
+        self.received_bytes = 0
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+
+    @property
+    def received_s(self) -> float:
+        return self.line.received_s
+
+    def prepare(self) -> None:
+        return
+
+    async def feed(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while len(rest):
+            self._room.clear()
+            taken = self.line.offer(rest, SYSTEM_CLOCK.now())
+            self.received_bytes += taken
+            rest = rest[taken:]
+            if len(rest):
+                await self._room.wait()
+
+    def end(self) -> None:
+        self.line.end()
+
+    def close(self) -> None:
+        self.line.end()
+
+    def _room_again(self) -> None:
+        """Called from the source's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._room.set)
+
+
+class ContainerIntake:
+    """A container, decoded by a process of its own as it comes."""
+
+    def __init__(self, streams: Wanted) -> None:
+        self.arrivals = Arrivals()
+        self.received_s = 0.0
+        self._streams = streams
+        self._decoder: Decoder | None = None
+        self._line: DecodedLine | None = None
+
+    @property
+    def line(self) -> Line:
+        assert self._line is not None
+        return self._line
+
+    @property
+    def received_bytes(self) -> int:
+        return self._decoder.taken if self._decoder is not None else 0
+
+    @property
+    def fault(self) -> str | None:
+        return self._line.fault if self._line is not None else None
+
+    def prepare(self) -> None:
+        self._decoder = Decoder(self._streams)
+        self._line = DecodedLine(self._decoder, self)
+
+    async def feed(self, data: bytes) -> None:
+        assert self._decoder is not None
+        await self._decoder.feed(data)
+
+    def end(self) -> None:
+        if self._decoder is not None:
+            self._decoder.end()
+
+    def close(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+
+    def note(self, packet: Packet[Any]) -> None:
+        """Media up to the packet's end has come in. Called from the source's thread."""
+        self.received_s = max(self.received_s, packet.end)
+        self.arrivals.note(self.received_s, packet.captured_at)
+
+
+class DecodedLine:
+    """What the child of a live session gives. Late is counted from the latest arrival, as for ``PcmLine``."""
+
+    def __init__(self, decoder: Decoder, intake: ContainerIntake) -> None:
+        self.fault: str | None = None
+        self._decoder, self._intake = decoder, intake
+
+    @property
+    def missing(self) -> frozenset[type]:
+        return self._decoder.missing
+
+    def packets(self, session: str, clock: Clock) -> Iterator[Packet[Any]]:
+        origin = float("-inf")  # wall-clock second of media second 0
+        try:
+            for packet in self._decoder.packets(session):
+                self._intake.note(packet)
+                origin = max(origin, packet.captured_at - packet.end)
+                yield replace(packet, captured_at=origin + packet.end)
+        except SourceError as error:
+            self.fault = str(error)
+            raise
+
+    def end(self) -> None:
+        self._decoder.end()
 
 
 class FileLine:
-    """A file that a client has sent."""
+    """A file that a client has sent, decoded at full speed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, streams: Wanted) -> None:
         self.missing: frozenset[type] = frozenset()
-        self._path = path
-        self._file: MediaFile | None = None
+        self.fault: str | None = None
+        self._path, self._streams = path, streams
+        self._stopped = False
 
-    def packets(self, session: str, clock: Clock, streams: Streams) -> Iterator[Packet[Any]]:
-        self._file = MediaFile(str(self._path), streams, chunk_ms=CHUNK_MS)
-        self._file.clock = clock
-        for packet in self._file.packets(session):
-            self.missing = self._file.missing
-            yield packet
+    def packets(self, session: str, clock: Clock) -> Iterator[Packet[Any]]:
+        try:
+            decoding = decode_file(self._path, self._streams, DecodingLimits(chunk_ms=FILE_CHUNK_MS))
+            try:
+                for packet in decoding.packets(session):
+                    self.missing = decoding.missing
+                    yield packet
+                    if self._stopped:
+                        return
+            finally:
+                decoding.close()
+        except SourceError as error:
+            self.fault = str(error)
+            raise
 
     def end(self) -> None:
-        if self._file is not None:
-            self._file.stop()
+        self._stopped = True

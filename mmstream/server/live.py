@@ -71,6 +71,7 @@ class Channel:
         self.session = session
         self.offset_s = offset_s
         self.log = EventLog()
+        self.asked = False  # its client has said that the media has ended
         self.finished = False  # its last event is in the log
         self.connection: Connection | None = None
         self.expiry: asyncio.TimerHandle | None = None
@@ -95,7 +96,7 @@ class Channels:
         channel = self._channels.get(asked.token)
         if channel is None:
             raise UnknownSession(f"no session has this token, or its client was gone for more than {self.resume_s:g} s")
-        if channel.log.after(asked.after) is None:
+        if channel.log.after(max(0, asked.after)) is None:
             raise UnknownSession(f"the events after {asked.after} are not there to be had again")
         return channel
 
@@ -108,8 +109,8 @@ class Channels:
         return before
 
     def detach(self, channel: Channel, connection: Connection) -> None:
-        """The connection has broken: its client may come back for a while, unless it has come back already."""
-        if channel.connection is connection:
+        """The connection is over: its client may come back for a while, unless it has come back, or wants no more."""
+        if channel.connection is connection and channel.session.token in self._channels:
             channel.connection = None
             loop = asyncio.get_running_loop()
             channel.expiry = loop.call_later(self.resume_s, self._expire, channel)
@@ -137,6 +138,7 @@ class Connection:
         self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone = asyncio.Event()  # it touches the session no more
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._ticking = False
 
     async def run(self, after: int, *, resumed: bool) -> None:
         """Serve the client until it or the session ends; ``after``: number of the last event that it has."""
@@ -147,8 +149,8 @@ class Connection:
             refusal = await self._serve(after, resumed)
         except WebSocketDisconnect:
             refusal = None
-            self._channels.detach(self._channel, self)
         finally:
+            self._channels.detach(self._channel, self)
             self._gone.set()
         if refusal is not None:
             await _refuse(self._websocket, refusal)
@@ -164,7 +166,7 @@ class Connection:
         await self._send(as_text(self._resumed() if resumed else self._started()))
         reader, writer = self._task(self._read()), self._task(self._write(after))
         if self._session.has_begun:
-            self._task(self._tick())
+            self._start_ticking()
         try:
             await asyncio.wait({reader, writer, self._taken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -174,24 +176,18 @@ class Connection:
         if self._taken.done():
             return AlreadyConnected()
         try:
-            for task in (writer, reader):
-                if task.done() and not task.cancelled():
-                    await task
-                    return await self._ended(finished=task is writer)
+            if writer.done() and not writer.cancelled():
+                await writer
+                async with asyncio.timeout(CLOSE_S):
+                    await self._websocket.close(FINISHED_CLOSE)  # it may come back: last words get lost on their way
+            elif reader.done() and not reader.cancelled():
+                await reader
+                self._channels.end(self._channel)
+        except Draining as refusal:
+            return refusal
         except Refusal as refusal:
             self._channels.end(self._channel)
             return refusal
-        return None
-
-    async def _ended(self, *, finished: bool) -> Refusal | None:
-        if not finished:
-            self._channels.end(self._channel)
-            return None
-        self._channels.detach(self._channel, self)  # the last words may have been lost on their way
-        if self._service.draining:
-            return Draining()
-        async with asyncio.timeout(CLOSE_S):
-            await self._websocket.close(FINISHED_CLOSE)
         return None
 
     def _started(self) -> dict[str, Any]:
@@ -233,33 +229,35 @@ class Connection:
                 continue
             match read_later(message["text"]):
                 case Finish():
+                    self._channel.asked = True
                     await self._session.finish()
                 case Ping(id=number):
                     await self._send(as_text({"type": "pong", "id": number}))
 
     async def _feed(self, data: bytes) -> None:
-        if self._session.finished:
+        if self._channel.asked:
             raise BadMessage("media came after finish")
-        if not self._session.has_begun:
-            self._task(self._tick())
+        self._start_ticking()
         await self._session.feed(data)
 
     async def _write(self, after: int) -> None:
         """Send events, those first that the client has missed, until the session's last one."""
-        channel = self._channel
-        for text in channel.log.after(after) or ():
+        channel, session = self._channel, self._session
+        for text in channel.log.after(max(0, after)) or ():
             await self._send(text)
         if channel.finished:
             return
         try:
-            async for packet in self._session.packets():
+            async for packet in session.packets():
                 event = event_of(packet, channel.offset_s)
                 await self._send(channel.log.add(event) if "seq" in event else as_text(event))
         except (Refusal, WebSocketDisconnect):
             raise
         except Exception as error:
-            log.error("session %s failed: %s", self._session.name, error)
-            raise Internal(self._session.name) from error
+            log.error("session %s failed: %s", session.name, error)
+            raise Internal(session.name) from error
+        if not channel.asked:  # the server ends, and its client has more to say
+            raise Draining
         channel.finished = True
         await self._send(channel.log.add({"type": "finished", "seq": 0}))
 
@@ -268,6 +266,12 @@ class Connection:
         while not self._session.over:
             await asyncio.sleep(STATISTICS_S)
             await self._send(as_text(statistics_event(self._session.statistics(), self._channel.offset_s)))
+
+    def _start_ticking(self) -> None:
+        """A session that only waits has nothing to tell."""
+        if not self._ticking:
+            self._ticking = True
+            self._task(self._tick())
 
     def _task(self, work: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
@@ -301,8 +305,12 @@ async def _started(service: Service, channels: Channels, asked: Start) -> Channe
 
 
 async def _refuse(websocket: WebSocket, refusal: Refusal) -> None:
-    """The last event and the close; a client that is gone, or does not read, is not waited for."""
+    """The last event and the close; a client that is gone, or does not read, is not waited for.
+
+    One that is sent away because the server ends is told nothing but that: it is to come again.
+    """
     with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError):  # RuntimeError: closed already
         async with asyncio.timeout(CLOSE_S):
-            await websocket.send_text(refusal.event())
+            if not isinstance(refusal, Draining):
+                await websocket.send_text(refusal.event())
             await websocket.close(refusal.close, refusal.code)

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from mmstream.core import MmstreamError, Packet
+from mmstream.core import Packet
 from mmstream.media import Caption, Sight
 from mmstream.overload import is_superseded
 
@@ -88,8 +88,3 @@ class Mailbox:
 
 def _gives_way(before: Any, after: Any) -> bool:
     return isinstance(before, Caption) and not before.final and is_superseded(before, after)
-
-
-def error_of(error: BaseException) -> MmstreamError:
-    """``error`` as one that a line explains."""
-    return error if isinstance(error, MmstreamError) else MmstreamError(f"{type(error).__name__}: {error}")

@@ -83,7 +83,7 @@ class Resume(_Message):
     type: Literal["resume"]
     protocol: Literal[1]
     token: str = Field(max_length=200)
-    after: int = Field(0, ge=0, strict=True)  # seq of the last event that came; 0: none
+    after: int = Field(0, ge=-1, strict=True)  # seq of the last event that came; 0 or -1: none
 
 
 class Finish(_Message):

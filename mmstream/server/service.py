@@ -15,11 +15,12 @@ from mmstream.core import Packet
 from mmstream.executors import ExecutorName
 from mmstream.executors.ledger import Result
 from mmstream.observe.metrics import Metrics
-from mmstream.server.lines import FileLine
+from mmstream.server.decoding import warm_up
+from mmstream.server.lines import Container, FileLine, Media, Pcm
 from mmstream.server.mailbox import Mailbox
 from mmstream.server.models import AUTO, Kind, Model, Task, UnknownLanguage, UnknownModel, choose, graph_for, offered
 from mmstream.server.refusal import Refusal
-from mmstream.server.session import BadMedia, Container, Full, Media, Pcm, Session
+from mmstream.server.session import BadMedia, Full, Session
 from mmstream.server.stage import Stage
 from mmstream.sessions import SessionRefused, SessionRow
 
@@ -94,6 +95,7 @@ class Service:
             MmstreamError: the first fault.
         """
         if not self.ready:
+            warm_up()
             self._stage(self.default, "live")
             self.ready = True
 
@@ -130,8 +132,6 @@ class Service:
         """
         chosen = self.choose(model, language)
         self._admit()
-        if isinstance(media, Container):
-            raise BadMedia("containers are not taken yet")
         title = f"{name or 'live'}-{secrets.token_hex(4)}"
         stage = await self._staged(chosen, "live")
         self._admit()  # others may have come while it was loaded
@@ -162,17 +162,14 @@ class Service:
     async def _heard(self, stage: Stage, path: Path) -> AsyncIterator[Packet[Any]]:
         loop = asyncio.get_running_loop()
         name = f"file-{secrets.token_hex(4)}"
-        mailbox, over = Mailbox(), asyncio.Event()
+        line, mailbox, over = FileLine(path, stage.streams), Mailbox(), asyncio.Event()
 
         def ended(result: Result) -> None:
-            error: Exception | None = result.error
-            if result.error is not None and stage.blames_media(result.error):
-                error = BadMedia(stage.in_words(result.error))
-            mailbox.end(error)
+            mailbox.end(result.error if line.fault is None else BadMedia(line.fault))
             loop.call_soon_threadsafe(over.set)
 
         try:
-            await loop.run_in_executor(self._pool, stage.open, name, FileLine(path), mailbox, ended)
+            await loop.run_in_executor(self._pool, stage.open, name, line, mailbox, ended)
         except SessionRefused as error:
             raise Full(str(error)) from error
         try:

@@ -18,30 +18,15 @@ from mmstream.executors.ledger import Result
 from mmstream.media import Caption, Gap
 from mmstream.observe.metrics import Metrics
 from mmstream.observe.words import Words
+from mmstream.server.decoding import DecoderUnavailable
+from mmstream.server.lines import ContainerIntake, Intake, Media, Pcm, PcmIntake
 from mmstream.server.mailbox import Mailbox
 from mmstream.server.models import Model
 from mmstream.server.refusal import Refusal
 from mmstream.server.stage import Stage
 from mmstream.sessions import SessionRefused
-from operators.sources import PcmLine
 
 RECENT_WORDS = 200  # that the latency figures are made of
-
-
-@dataclass(frozen=True, slots=True)
-class Pcm:
-    """16-bit little-endian samples, channels interleaved."""
-
-    sample_rate: int = 16_000  # Hz
-    channels: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """Anything that ffmpeg can read as it comes: WebM, Ogg, MPEG-TS, fragmented MP4."""
-
-
-Media = Pcm | Container
 
 
 class BadMedia(Refusal):
@@ -96,7 +81,7 @@ class Session:
         self,
         name: str,
         model: Model,
-        media: Pcm,
+        media: Media,
         stage: Stage,
         pool: Executor,
         metrics: Metrics,
@@ -106,12 +91,10 @@ class Session:
         self.name = name
         self.model = model
         self.token = secrets.token_urlsafe(24)  # lets its client come back
-        self.received_bytes = 0  # of media that was taken in
         self._loop = asyncio.get_running_loop()
         self._stage, self._pool, self._metrics, self._on_end = stage, pool, metrics, on_end
         self._mailbox = Mailbox()
-        self._room = asyncio.Event()
-        self._line = PcmLine(media.sample_rate, media.channels, self._room_again)
+        self._intake: Intake = PcmIntake(media) if isinstance(media, Pcm) else ContainerIntake(stage.streams)
         self._opening: asyncio.Future[None] | None = None
         self.finished = False  # its media has ended
         self._over = False  # the executor has done with it
@@ -124,29 +107,24 @@ class Session:
 
     async def feed(self, data: bytes) -> None:
         """Take media in, waiting for room. After the session's end it is thrown away: ``packets`` tells of the end."""
-        rest = memoryview(data)
-        while len(rest) and not self._mailbox.ended:
+        if not self._over:
             await self._opened()
-            self._room.clear()
-            taken = self._line.offer(rest, SYSTEM_CLOCK.now())
-            self.received_bytes += taken
-            rest = rest[taken:]
-            if len(rest):
-                await self._room.wait()
+        if not self._over:
+            await self._intake.feed(data)
 
     async def finish(self) -> None:
         """The media has ended; the last words still come."""
         self.finished = True
-        self._line.end()
         if self._opening is None:
             self._end(None)
         else:
             await self._opened()
+            self._intake.end()
 
     def abort(self) -> None:
         """Give the session up: nothing more comes out."""
         self._aborted = True
-        self._line.end()
+        self._intake.close()
         self._mailbox.end(MmstreamError(f"session {self.name!r} was aborted"))
         if self._opening is None:
             self._end(None)
@@ -170,6 +148,11 @@ class Session:
         return self._over
 
     @property
+    def received_bytes(self) -> int:
+        """Of media that was taken in: a client that comes back goes on behind them."""
+        return self._intake.received_bytes
+
+    @property
     def has_begun(self) -> bool:
         """Whether media has come in."""
         return self.received_bytes > 0
@@ -178,7 +161,7 @@ class Session:
         row = None if self._over or self._opening is None else self._stage.row(self.name)
         return Statistics(
             self.received_bytes,
-            self._line.received_s,
+            self._intake.received_s,
             self._reached,
             max(0.0, 1000 * row.lag_s) if row is not None else 0.0,
             self._dropped_s,
@@ -194,28 +177,24 @@ class Session:
             await asyncio.shield(self._opening)  # whoever waits may be cancelled: another connection goes on
 
     async def _open(self) -> None:
+        def waits() -> None:
+            self._intake.prepare()
+            self._stage.open(self.name, self._intake.line, self._mailbox, self._ended)
+
         try:
-            await self._loop.run_in_executor(
-                self._pool, self._stage.open, self.name, self._line, self._mailbox, self._ended
-            )
-        except SessionRefused as error:
+            await self._loop.run_in_executor(self._pool, waits)
+        except (SessionRefused, DecoderUnavailable) as error:
             self._end(Full(str(error)))
-        except MmstreamError as error:
+        except Exception as error:  # noqa: BLE001 - it becomes the session's error
             self._end(error)
         else:
             if self._aborted:
                 self._pool.submit(self._stage.abort, self.name)
 
-    def _room_again(self) -> None:
-        """Called from the source's thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._room.set)
-
     def _ended(self, result: Result) -> None:
         """Called from the stage's thread."""
-        error: Exception | None = result.error
-        if result.error is not None and self._stage.blames_media(result.error):
-            error = BadMedia(self._stage.in_words(result.error))
+        fault = self._intake.fault
+        error = result.error if fault is None else BadMedia(fault)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end, error)
 
@@ -224,7 +203,7 @@ class Session:
             return
         self._over = True
         self._mailbox.end(error)
-        self._room.set()
+        self._intake.close()
         self._on_end(self)
 
     def _note(self, packet: Packet[Any]) -> None:
@@ -236,7 +215,7 @@ class Session:
         elif isinstance(packet.data, Caption):
             self._reached = max(self._reached, packet.end)
             for word in self._words.take(packet, SYSTEM_CLOCK.now()):
-                arrived = self._line.arrivals.at(word.word.end)
+                arrived = self._intake.arrivals.at(word.word.end)
                 if arrived is not None:
                     self._emission_s.append(word.emitted_at - arrived)
                     self._commit_s.append(word.committed_at - arrived)

@@ -14,7 +14,7 @@ from mmstream.executors import Executor, ExecutorName, make
 from mmstream.executors.ledger import Result
 from mmstream.graph import Graph
 from mmstream.observe.metrics import Metrics
-from mmstream.outcome import OperatorError
+from mmstream.server.lines import Wanted
 from mmstream.sessions import SessionRow
 from operators.sinks import Outgoing
 from operators.sinks.outgoing import Outlet
@@ -33,6 +33,7 @@ class Stage:
     def __init__(self, name: ExecutorName, graph: Graph, source: str, metrics: Metrics) -> None:
         """``source``: the node whose line comes with each session."""
         self.source = source
+        self.streams: Wanted = "any" if graph.nodes[source].arguments.get("streams") == "any" else "audio"
         self._metrics = metrics
         self._outlets: dict[str, Outlet] = {}
         self._endings: dict[str, Ended] = {}
@@ -85,14 +86,6 @@ class Stage:
 
     def rows(self) -> tuple[SessionRow, ...]:
         return self._executor.table()
-
-    def blames_media(self, error: MmstreamError) -> bool:
-        """Whether the session failed because of what its client sent."""
-        return isinstance(error, OperatorError) and error.node == self.source
-
-    def in_words(self, error: MmstreamError) -> str:
-        """What a client is told of an error that its media is to blame for."""
-        return error.cause.removeprefix("ValueError: ") if isinstance(error, OperatorError) else str(error)
 
     def close(self) -> None:
         """Abort what is open and release everything."""

@@ -27,10 +27,12 @@ ARRIVALS = 600  # stretches of media whose arrival is remembered: a minute of ch
 class Line(Protocol):
     """What stands between a client and the source of its session. Thread-safe."""
 
-    missing: frozenset[type]  # payloads that will not come: known with the first packet
+    @property
+    def missing(self) -> frozenset[type]:
+        """Payloads that will not come: known with the first packet."""
 
-    def packets(self, session: str, clock: Clock, streams: Streams) -> Iterator[Packet[Any]]:
-        """All media of the session, waiting for it, until it has ended; ``streams``: what is made use of."""
+    def packets(self, session: str, clock: Clock) -> Iterator[Packet[Any]]:
+        """All media of the session, waiting for it, until it has ended."""
 
     def end(self) -> None:
         """Nothing more comes in; what has come in still comes out."""
@@ -68,7 +70,7 @@ class PcmLine:
     arrival so far: a client that has been held up, or sends faster than real time, is not late because of that.
     """
 
-    missing: ClassVar[frozenset[type]] = frozenset({VideoFrame})
+    missing: frozenset[type] = frozenset({VideoFrame})
 
     def __init__(
         self, sample_rate: int, channels: int, on_room: Callable[[], None], capacity_s: float = LINE_S
@@ -116,7 +118,7 @@ class PcmLine:
         if wanted:
             self._on_room()
 
-    def packets(self, session: str, clock: Clock, streams: Streams = "audio") -> Iterator[Packet[AudioChunk]]:
+    def packets(self, session: str, clock: Clock) -> Iterator[Packet[AudioChunk]]:
         most = max(1, round(CHUNK_S * self._sample_rate)) * self._frame
         while (taken := self._take(most)) is not None:
             raw, position, arrived = taken
@@ -171,7 +173,7 @@ class Incoming(Source):
         line = self.line
         if line is None:
             raise ValueError("it needs a line: this source is for mmstream serve")
-        for packet in line.packets(session, self.clock, self.streams):
+        for packet in line.packets(session, self.clock):
             self.missing = line.missing
             yield packet
             if self.stopping.is_set():
