@@ -187,6 +187,7 @@ class FileLine:
     def __init__(self, path: Path, streams: Wanted) -> None:
         self.missing: frozenset[type] = frozenset()
         self.fault: str | None = None
+        self.reached_s = 0.0  # media seconds that have come out
         self._path, self._streams = path, streams
         self._stopped = False
 
@@ -196,6 +197,7 @@ class FileLine:
             try:
                 for packet in decoding.packets(session):
                     self.missing = decoding.missing
+                    self.reached_s = max(self.reached_s, packet.end)
                     yield packet
                     if self._stopped:
                         return

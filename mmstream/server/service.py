@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,17 @@ class Service:
         return session
 
     async def transcribe(
-        self, path: Path, *, model: str = AUTO, language: str | None = None, task: Task = "transcribe"
-    ) -> AsyncIterator[Packet[Any]]:
+        self,
+        path: Path,
+        *,
+        model: str = AUTO,
+        language: str | None = None,
+        task: Task = "transcribe",
+        on_length: Callable[[float], None] = lambda _: None,
+    ) -> AsyncGenerator[Packet[Any]]:
         """The captions and gaps of a file, at full speed. Closing the iterator gives it up.
+
+        ``on_length`` is told how long the media was, in seconds, once all of it was heard.
 
         Raises:
             Refusal: no such model or language, no room, the server is about to end, or it is no media.
@@ -153,13 +162,14 @@ class Service:
         self._files += 1
         try:
             stage = await self._staged(chosen, "file")
-            async for packet in self._heard(stage, path):
-                yield packet
+            async with contextlib.aclosing(self._heard(stage, path, on_length)) as heard:
+                async for packet in heard:
+                    yield packet
         finally:
             self._files -= 1
             self._ended.set()
 
-    async def _heard(self, stage: Stage, path: Path) -> AsyncIterator[Packet[Any]]:
+    async def _heard(self, stage: Stage, path: Path, on_length: Callable[[float], None]) -> AsyncGenerator[Packet[Any]]:
         loop = asyncio.get_running_loop()
         name = f"file-{secrets.token_hex(4)}"
         line, mailbox, over = FileLine(path, stage.streams), Mailbox(), asyncio.Event()
@@ -168,17 +178,20 @@ class Service:
             mailbox.end(result.error if line.fault is None else BadMedia(line.fault))
             loop.call_soon_threadsafe(over.set)
 
+        opening = loop.run_in_executor(self._pool, stage.open, name, line, mailbox, ended)
         try:
-            await loop.run_in_executor(self._pool, stage.open, name, line, mailbox, ended)
-        except SessionRefused as error:
-            raise Full(str(error)) from error
-        try:
+            await asyncio.shield(opening)  # it cannot be called off: who leaves meanwhile has to abort it
             while (packet := await mailbox.get()) is not None:
                 yield packet
+            on_length(line.reached_s)
+        except SessionRefused as error:
+            raise Full(str(error)) from error
         finally:
             if not mailbox.ended:
-                stage.abort(name)
-                await over.wait()
+                await asyncio.wait({opening})
+                if opening.exception() is None:
+                    await loop.run_in_executor(self._pool, stage.abort, name)
+                    await over.wait()
 
     def table(self) -> tuple[SessionRow, ...]:
         """The sessions that the executors know."""
