@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,21 +60,38 @@ class Decoded:
     lasts_s: float | None = None  # None where it does not say
 
 
+class Readable(Protocol):
+    """A file without a name: with ``seek`` and ``tell`` too, or one that only goes forward."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, as soon as there are any; none at the end."""
+
+
 class Container:
     """An open container and those of its streams that were asked for. For one thread; close it, or use ``with``.
 
     The clock of all its streams starts with the first one to start, asked for or not.
     """
 
-    def __init__(self, url: str, name: str, *, options: Mapping[str, str], timeout_s: tuple[float, float]) -> None:
-        """Open ``url``, called ``name`` in messages; ``timeout_s`` is for opening and for each read.
+    def __init__(
+        self,
+        url: str | Readable,
+        name: str,
+        *,
+        options: Mapping[str, str],
+        timeout_s: tuple[float, float] | None,
+        form: str | None = None,
+    ) -> None:
+        """Open ``url``, called ``name`` in messages; ``timeout_s`` is for opening and for each read, None for no limit.
+
+        ``form``: ffmpeg's name of the format; None finds out, and reads ahead for it.
 
         Raises:
             av.FFmpegError: it cannot be opened, or is not media.
         """
         av = import_av()
         self.name = name
-        self._container = av.open(url, options=dict(options), timeout=timeout_s, metadata_errors="replace")
+        self._container = av.open(url, format=form, options=dict(options), timeout=timeout_s, metadata_errors="replace")
         self.fault: type[Exception] = av.FFmpegError  # what reading and decoding raise
         self._streams: dict[Medium, Any] = {}
         best = self._container.streams.best
@@ -173,6 +190,7 @@ class Container:
 
         Raises:
             av.FFmpegError: reading failed; what came before is good.
+            MemoryError: decoding takes more memory than there is.
         """
         packets: Iterator[Any] = self._container.demux(tuple(self._streams.values()))
         if interleaved and len(self._streams) > 1:
@@ -181,6 +199,8 @@ class Container:
             medium: Medium = packet.stream.type
             try:
                 frames = packet.decode()
+            except MemoryError:  # one of ffmpeg's faults too, but no damage
+                raise
             except self.fault:
                 yield Decoded(medium, None)
                 continue

@@ -78,7 +78,7 @@ class MediaFile(Source):
         Raises:
             SourceError: the file is missing, not media, lacks a stream, or ends before it should.
         """
-        with open_file(self.path) as container:
+        with self._open() as container:
             container.select(self.streams, threads=True)
             self.missing = missing(container.selected)
             tracks = make_tracks(
@@ -96,6 +96,9 @@ class MediaFile(Source):
             if len(tracks) > 1:
                 packets = in_order(((packet.start, packet.data.medium, packet) for packet in packets), HOLD_S)
             yield from self._paced(packets)
+
+    def _open(self) -> Container:
+        return open_file(self.path)
 
     def _read(self, container: Container, tracks: dict[Medium, Track]) -> Iterator[Packet[Any]]:
         """Everything between ``start_s`` and ``end_s``, in the order of the file."""
