@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 
 from mmstream import __version__
 from mmstream.server import live, metrics
+from mmstream.server.guard import is_trusted
+from mmstream.server.layers import layers
 from mmstream.server.service import Service
 from mmstream.server.settings import Settings
 
@@ -33,7 +35,14 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
                 await service.drain(settings.drain_s)
             await asyncio.to_thread(service.close)
 
-    app = FastAPI(title="mmstream", version=__version__, lifespan=life, docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="mmstream",
+        version=__version__,
+        lifespan=life,
+        docs_url="/docs",
+        redoc_url=None,
+        middleware=layers(settings, PAGE),
+    )
     app.include_router(_state(service))
     app.include_router(live.router(service, settings))
     for name in ("openai", "deepgram"):
@@ -43,11 +52,6 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
                 app.include_router(module.router(service, settings))
     if (PAGE / "index.html").is_file():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    for name in ("limits", "headers", "guard"):  # the last one stands in front
-        if importlib.util.find_spec(f"mmstream.server.{name}") is not None:
-            module = import_module(f"mmstream.server.{name}")
-            if hasattr(module, "install"):
-                module.install(app, settings)
     return app
 
 
@@ -61,10 +65,12 @@ def _state(service: Service) -> APIRouter:
         return {"status": "ok", "version": __version__}
 
     @routes.get("/ready")
-    async def ready(response: Response) -> dict[str, object]:
+    async def ready(request: Request, response: Response) -> dict[str, object]:
         """Whether it takes sessions: 200, or 503 while it starts and once it is ending."""
         takes = service.ready and not service.draining
         response.status_code = 200 if takes else 503
+        if not is_trusted(request.scope):
+            return {"ready": takes}
         return {
             "ready": takes,
             "models": list(service.models),
