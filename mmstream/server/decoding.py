@@ -270,7 +270,7 @@ class Decoder(_Decoding):
     One task or thread writes (``write`` or ``feed``, then ``end``), one thread iterates ``packets``, once; ``close``
     from any. All that is written is kept in the kernel's socket buffer (some 200 KB) until the child takes it, so a
     consumer of ``packets`` that waits makes the writer wait. Once decoding has ended, for whatever reason, what is
-    written is thrown away: ``packets`` says why.
+    written is thrown away: ``packets`` says why. So is what is written after ``end``.
 
     WebM (Matroska), Ogg, MPEG-TS and fragmented MP4, one recording from its beginning to its end. ``captured_at`` of
     a packet is the wall-clock second at which the bytes that completed it were written.
@@ -291,7 +291,8 @@ class Decoder(_Decoding):
             DecoderUnavailable: no decoding process can be started.
         """
         super().__init__("live", streams, limits or DecodingLimits(), clock=clock, zygote=zygote)
-        self._unsent = bytearray()  # of the piece that is being written
+        self._sending = threading.Lock()
+        self._unsent = bytearray()  # of what was taken
         self._blocked_since: float | None = None  # wall-clock second: the child takes nothing
         self._ended_since: float | None = None
         self._answered = 0  # bytes that were taken when the last packet came
@@ -299,39 +300,39 @@ class Decoder(_Decoding):
 
     def write(self, data: bytes) -> None:
         """Give the child ``data``; blocks until the kernel has all of it."""
+        self._take(data)
+        self._write_all()
+
+    async def feed(self, data: bytes) -> None:
+        """As ``write``, for an event loop. Where it is cancelled, ``data`` counts as taken: the next one brings it."""
+        self._take(data)
+        with self._using() as usable:
+            while usable and not self._flush():
+                await self._writable()
+
+    def end(self) -> None:
+        """Nothing more is taken: what is left comes out, and ``packets`` ends. Never blocks."""
+        with self._using() as usable:
+            if usable and self._ended_since is None:
+                self._ended_since = self._clock.now()
+                if self._flush():
+                    _shut_writing(self._socket)
+                else:  # a feed was cancelled, or still waits
+                    threading.Thread(target=self._write_all, name="mmstream-decoder-end", daemon=True).start()
+
+    def _write_all(self) -> None:
         with self._using() as usable:
             if usable:
-                self._take(data)
                 poll = select.poll()
                 poll.register(self._socket, select.POLLOUT)
                 while not self._flush():
                     poll.poll()
-
-    async def feed(self, data: bytes) -> None:
-        """As ``write``, for an event loop. Where it is cancelled, ``data`` counts as taken: the next one brings it."""
-        with self._using() as usable:
-            if usable:
-                self._take(data)
-                while not self._flush():
-                    await self._writable()
-
-    def end(self) -> None:
-        """Nothing more is written: what is left comes out, and ``packets`` ends.
-
-        It blocks only where a ``feed`` was cancelled: an event loop awaits ``feed(b"")`` first.
-        """
-        with self._using() as usable:
-            if usable and self._ended_since is None:
-                self.write(b"")
-                self._ended_since = self._clock.now()
-                try:
-                    self._socket.shutdown(socket.SHUT_WR)
-                except OSError:
-                    return  # the child is gone: ``packets`` says why
+                if self._ended_since is not None:
+                    _shut_writing(self._socket)
 
     def _take(self, data: bytes) -> None:
-        if self._ended_since is not None:
-            raise ValueError("written after the end")
+        if self._closed or self._ended_since is not None:
+            return
         now = self._clock.now()
         for begin in range(0, len(data), PIECE_BYTES):
             piece = data[begin : begin + PIECE_BYTES]
@@ -342,17 +343,19 @@ class Decoder(_Decoding):
 
     def _flush(self) -> bool:
         """Send what goes; whether that is all."""
-        try:
-            while self._unsent:
-                del self._unsent[: self._socket.send(self._unsent)]
-        except BlockingIOError:
-            if self._blocked_since is None:
-                self._blocked_since = self._clock.now()
-            return False
-        except OSError:  # the child is gone, or we are closed
-            self._unsent.clear()
-        self._blocked_since = None
-        return True
+        with self._sending:
+            try:
+                while self._unsent:
+                    del self._unsent[: self._socket.send(self._unsent)]
+                    self._blocked_since = None
+            except BlockingIOError:
+                if self._blocked_since is None:
+                    self._blocked_since = self._clock.now()
+                return False
+            except OSError:  # the child is gone, or we are closed
+                self._unsent.clear()
+            self._blocked_since = None
+            return True
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -368,6 +371,11 @@ class Decoder(_Decoding):
 
     def _progressed(self) -> None:
         self._answered = self.taken
+
+
+def _shut_writing(end: socket.socket) -> None:
+    with suppress(OSError):  # the child is gone: ``packets`` says why
+        end.shutdown(socket.SHUT_WR)
 
 
 def _settle(future: asyncio.Future[None]) -> None:
