@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ class EventLog:
 
     def __init__(self) -> None:
         self.seq = 0  # of the last event
-        self._entries: deque[_Entry] = deque()
+        self._entries: list[_Entry] = []  # few enough to take from the front
         self._forgotten = 0  # seq of the last event that cannot be had again
 
     def add(self, event: dict[str, Any]) -> str:
@@ -39,7 +38,7 @@ class EventLog:
             self._entries.pop()  # whoever comes back needs the newest only
         self._entries.append(_Entry(self.seq, index, text))
         if len(self._entries) > KEPT:
-            self._forgotten = self._entries.popleft().seq
+            self._forgotten = self._entries.pop(0).seq
         return text
 
     def after(self, seq: int) -> list[str] | None:

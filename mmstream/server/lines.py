@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import Packet
+from mmstream.media import AudioChunk, Gap
 from mmstream.server.decoding import Decoder, DecodingLimits, decode_file
 from operators.sources import PcmLine, SourceError
-from operators.sources.incoming import Arrivals, Line
+from operators.sources.incoming import CUT, Arrivals, Line
+
+__all__ = ["CUT", "Container", "ContainerIntake", "FileLine", "Intake", "Media", "Pcm", "PcmIntake", "Wanted", "intake"]
 
 Wanted = Literal["any", "audio"]  # of a container: what is there of sound and pictures, or sound alone
 
@@ -38,11 +41,13 @@ Media = Pcm | Container
 class Intake(Protocol):
     """What a session takes its media in with. For one event loop; ``line`` belongs to the source's thread."""
 
-    arrivals: Arrivals
-
     @property
     def line(self) -> Line:
-        """For the source, once it has been prepared."""
+        """For the source."""
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """When media came in."""
 
     @property
     def received_bytes(self) -> int:
@@ -56,11 +61,11 @@ class Intake(Protocol):
     def fault(self) -> str | None:
         """What is wrong with the media, for its sender; None: nothing."""
 
-    def prepare(self) -> None:
-        """Make the line. Waits; for any thread."""
-
     async def feed(self, data: bytes) -> None:
         """Take media in, waiting for room; thrown away after the end."""
+
+    def cut(self) -> None:
+        """End the utterance that is open; a gap of no length, reason CUT, comes out behind its last words."""
 
     def end(self) -> None:
         """The media has ended: what has come in still comes out."""
@@ -74,19 +79,16 @@ class PcmIntake:
 
     fault: str | None = None
 
-    def __init__(self, media: Pcm) -> None:
+    def __init__(self, media: Pcm, loop: asyncio.AbstractEventLoop) -> None:
         self.line = PcmLine(media.sample_rate, media.channels, self._room_again)
         self.arrivals = self.line.arrivals
         self.received_bytes = 0
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._room = asyncio.Event()
 
     @property
     def received_s(self) -> float:
         return self.line.received_s
-
-    def prepare(self) -> None:
-        return
 
     async def feed(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -97,6 +99,9 @@ class PcmIntake:
             rest = rest[taken:]
             if len(rest):
                 await self._room.wait()
+
+    def cut(self) -> None:
+        self.line.cut()
 
     def end(self) -> None:
         self.line.end()
@@ -114,40 +119,35 @@ class ContainerIntake:
     """A container, decoded by a process of its own as it comes."""
 
     def __init__(self, streams: Wanted) -> None:
+        """Waits for the process.
+
+        Raises:
+            DecoderUnavailable: there can be none.
+        """
         self.arrivals = Arrivals()
         self.received_s = 0.0
-        self._streams = streams
-        self._decoder: Decoder | None = None
-        self._line: DecodedLine | None = None
-
-    @property
-    def line(self) -> Line:
-        assert self._line is not None
-        return self._line
+        self._decoder = Decoder(streams)
+        self.line = DecodedLine(self._decoder, self.note)
 
     @property
     def received_bytes(self) -> int:
-        return self._decoder.taken if self._decoder is not None else 0
+        return self._decoder.taken
 
     @property
     def fault(self) -> str | None:
-        return self._line.fault if self._line is not None else None
-
-    def prepare(self) -> None:
-        self._decoder = Decoder(self._streams)
-        self._line = DecodedLine(self._decoder, self)
+        return self.line.fault
 
     async def feed(self, data: bytes) -> None:
-        assert self._decoder is not None
         await self._decoder.feed(data)
 
+    def cut(self) -> None:
+        self.line.cut()
+
     def end(self) -> None:
-        if self._decoder is not None:
-            self._decoder.end()
+        self._decoder.end()
 
     def close(self) -> None:
-        if self._decoder is not None:
-            self._decoder.close()
+        self._decoder.close()
 
     def note(self, packet: Packet[Any]) -> None:
         """Media up to the packet's end has come in. Called from the source's thread."""
@@ -155,12 +155,23 @@ class ContainerIntake:
         self.arrivals.note(self.received_s, packet.captured_at)
 
 
+def intake(media: Media, streams: Wanted, loop: asyncio.AbstractEventLoop) -> Intake:
+    """The intake for what a client says it sends. Waits; for any thread.
+
+    Raises:
+        DecoderUnavailable: nothing can be decoded.
+    """
+    return PcmIntake(media, loop) if isinstance(media, Pcm) else ContainerIntake(streams)
+
+
 class DecodedLine:
     """What the child of a live session gives. Late is counted from the latest arrival, as for ``PcmLine``."""
 
-    def __init__(self, decoder: Decoder, intake: ContainerIntake) -> None:
+    def __init__(self, decoder: Decoder, note: Callable[[Packet[Any]], None]) -> None:
+        """``note`` hears of every packet as it comes."""
         self.fault: str | None = None
-        self._decoder, self._intake = decoder, intake
+        self._decoder, self._note = decoder, note
+        self._cut = False  # asked for, and not made yet
 
     @property
     def missing(self) -> frozenset[type]:
@@ -170,12 +181,19 @@ class DecodedLine:
         origin = float("-inf")  # wall-clock second of media second 0
         try:
             for packet in self._decoder.packets(session):
-                self._intake.note(packet)
+                self._note(packet)
                 origin = max(origin, packet.captured_at - packet.end)
                 yield replace(packet, captured_at=origin + packet.end)
+                if self._cut and isinstance(packet.data, AudioChunk):
+                    self._cut = False
+                    yield packet.derive(Gap("audio", CUT), start=packet.end)
         except SourceError as error:
             self.fault = str(error)
             raise
+
+    def cut(self) -> None:
+        """Behind the next sound that is decoded: what of it has come already lies in the container."""
+        self._cut = True
 
     def end(self) -> None:
         self._decoder.end()

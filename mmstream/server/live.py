@@ -11,6 +11,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from mmstream.server.events import EventLog, as_text, event_of, statistics_event
+from mmstream.server.logs import name_session
 from mmstream.server.protocol import (
     FINISHED_CLOSE,
     VERSION,
@@ -42,25 +43,19 @@ def router(service: Service, settings: Settings) -> APIRouter:
     channels = Channels(settings.resume_s)
     routes = APIRouter()
 
-    @routes.websocket("/v1/live")
     async def live(websocket: WebSocket) -> None:
         offered = websocket.scope.get("subprotocols", ())
         await websocket.accept(LIVE_SUBPROTOCOL if LIVE_SUBPROTOCOL in offered else None)
         try:
-            first = await _first_message(websocket, settings.first_message_s)
-            if isinstance(first, Start):
-                connection, after = (
-                    Connection(websocket, channels, await _started(service, channels, first), service),
-                    0,
-                )
-            else:
-                connection, after = Connection(websocket, channels, channels.find(first), service), first.after
-            await connection.run(after, resumed=isinstance(first, Resume))
+            connection = await _entered(websocket, service, channels, settings.first_message_s)
+            await connection.run()
         except Refusal as refusal:
             await _refuse(websocket, refusal)
         except WebSocketDisconnect:
             pass
 
+    # Starlette's own: FastAPI keeps three stacks for the dependencies of each connection, and here are none.
+    routes.add_websocket_route("/v1/live", live)
     return routes
 
 
@@ -130,28 +125,30 @@ class Channels:
 class Connection:
     """One WebSocket of a channel, from its first message to its close."""
 
-    def __init__(self, websocket: WebSocket, channels: Channels, channel: Channel, service: Service) -> None:
+    def __init__(self, websocket: WebSocket, channels: Channels, channel: Channel, after: int | None = None) -> None:
+        """``after``: number of the last event that the client has, of a session that is resumed."""
+        loop = asyncio.get_running_loop()
         self._websocket = websocket
         self._channels, self._channel = channels, channel
         self._session = channel.session
-        self._service = service
-        self._taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._gone = asyncio.Event()  # it touches the session no more
+        self._after = after
+        self._taken: asyncio.Future[None] = loop.create_future()  # by another connection
+        self._gone: asyncio.Future[None] = loop.create_future()  # it touches the session no more
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ticking = False
 
-    async def run(self, after: int, *, resumed: bool) -> None:
-        """Serve the client until it or the session ends; ``after``: number of the last event that it has."""
+    async def run(self) -> None:
+        """Serve the client until it or the session ends."""
+        refusal: Refusal | None = None
+        name_session(self._session.name)
         try:
             before = self._channels.attach(self._channel, self)
             if before is not None:
                 await before.give_way()
-            refusal = await self._serve(after, resumed)
-        except WebSocketDisconnect:
-            refusal = None
+            refusal = await self._serve()
         finally:
             self._channels.detach(self._channel, self)
-            self._gone.set()
+            self._gone.set_result(None)
         if refusal is not None:
             await _refuse(self._websocket, refusal)
 
@@ -159,12 +156,16 @@ class Connection:
         """Another connection takes over: return once this one touches the session no more."""
         if not self._taken.done():
             self._taken.set_result(None)
-        await self._gone.wait()
+        await asyncio.shield(self._gone)
 
-    async def _serve(self, after: int, resumed: bool) -> Refusal | None:
-        """Read and write until one of them ends; why the client is to be told no, if it is."""
-        await self._send(as_text(self._resumed() if resumed else self._started()))
-        reader, writer = self._task(self._read()), self._task(self._write(after))
+    async def _serve(self) -> Refusal | None:
+        """Read and write until one of them ends; why the client is to be told no, if it is.
+
+        Raises:
+            WebSocketDisconnect: the connection broke.
+        """
+        greeting = as_text(self._started() if self._after is None else self._resumed())
+        reader, writer = self._task(self._read()), self._task(self._write(greeting, self._after or 0))
         if self._session.has_begun:
             self._start_ticking()
         try:
@@ -178,9 +179,8 @@ class Connection:
         try:
             if writer.done() and not writer.cancelled():
                 await writer
-                async with asyncio.timeout(CLOSE_S):
-                    await self._websocket.close(FINISHED_CLOSE)  # it may come back: last words get lost on their way
-            elif reader.done() and not reader.cancelled():
+                await _close(self._websocket)  # it may come back all the same: last words get lost on their way
+            elif not reader.cancelled():
                 await reader
                 self._channels.end(self._channel)
         except Draining as refusal:
@@ -240,10 +240,16 @@ class Connection:
         self._start_ticking()
         await self._session.feed(data)
 
-    async def _write(self, after: int) -> None:
-        """Send events, those first that the client has missed, until the session's last one."""
+    async def _write(self, greeting: str, after: int) -> None:
+        """Send events, those first that the client has missed, until the session's last one.
+
+        Raises:
+            Refusal: the session failed.
+            WebSocketDisconnect: the connection broke.
+        """
         channel, session = self._channel, self._session
-        for text in channel.log.after(max(0, after)) or ():
+        await self._send(greeting)
+        for text in channel.log.after(after) or ():
             await self._send(text)
         if channel.finished:
             return
@@ -295,13 +301,29 @@ async def _first_message(websocket: WebSocket, timeout_s: float) -> Start | Resu
     return read_first(message["text"])
 
 
-async def _started(service: Service, channels: Channels, asked: Start) -> Channel:
+async def _entered(websocket: WebSocket, service: Service, channels: Channels, timeout_s: float) -> Connection:
+    """The connection that the client's first message asks for.
+
+    Raises:
+        Refusal: there is none for it.
+        WebSocketDisconnect: it has gone.
+    """
+    asked = await _first_message(websocket, timeout_s)
+    if isinstance(asked, Resume):
+        return Connection(websocket, channels, channels.find(asked), max(0, asked.after))
     media = asked.media
     wanted = Pcm(media.sample_rate, media.channels) if media.kind == "pcm" else Container()
     session = await service.open_live(model=asked.model, language=asked.language, media=wanted)
     channel = Channel(session, asked.offset_s)
     channels.add(channel)
-    return channel
+    return Connection(websocket, channels, channel)
+
+
+async def _close(websocket: WebSocket) -> None:
+    """All has been said."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await websocket.close(FINISHED_CLOSE)
 
 
 async def _refuse(websocket: WebSocket, refusal: Refusal) -> None:

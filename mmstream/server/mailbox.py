@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from typing import Any
 
 from mmstream.core import Packet
@@ -15,16 +14,19 @@ CAPACITY = 64  # packets; beyond half of them, partial captions give way to newe
 
 
 class Mailbox:
-    """The outlet of one session. ``ready``, ``put`` and ``end`` are for any thread, ``get`` for one coroutine."""
+    """The outlet of one session. ``ready``, ``put`` and ``end`` are for any thread, ``get`` for one coroutine.
+
+    Small while nothing is in it: most sessions of a server wait.
+    """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._loop = asyncio.get_running_loop()
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._packets: deque[Packet[Any]] = deque()
+        self._packets: list[Packet[Any]] = []  # few enough to take from the front
         self._sight: Packet[Sight] | None = None  # the newest: nobody wants to see older ones
         self._told = False  # the loop has been told that there is something
-        self._filled = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: Exception | None = None
 
@@ -42,7 +44,9 @@ class Mailbox:
                 if 2 * len(self._packets) >= self._capacity and _gives_way(self._packets[-1].data, packet.data):
                     self._packets.pop()
                 self._packets.append(packet)
-        self._tell()
+            tell, self._told = not self._told, True
+        if tell:
+            self._tell()
 
     def end(self, error: Exception | None = None) -> None:
         """Nothing more comes; ``get`` raises ``error`` after the last packet. The first end counts."""
@@ -50,7 +54,9 @@ class Mailbox:
             if self._ended:
                 return
             self._ended, self._error = True, error
-        self._tell()
+            tell, self._told = not self._told, True
+        if tell:
+            self._tell()
 
     @property
     def ended(self) -> bool:
@@ -65,7 +71,7 @@ class Mailbox:
         while True:
             with self._lock:
                 if self._packets:
-                    return self._packets.popleft()
+                    return self._packets.pop(0)
                 if self._sight is not None:
                     sight, self._sight = self._sight, None
                     return sight
@@ -74,16 +80,16 @@ class Mailbox:
                         raise self._error
                     return None
                 self._told = False
-                self._filled.clear()
-            await self._filled.wait()
+            self._waiter = self._loop.create_future()
+            await self._waiter
 
     def _tell(self) -> None:
-        with self._lock:
-            if self._told:
-                return
-            self._told = True
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._filled.set)
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 def _gives_way(before: Any, after: Any) -> bool:

@@ -19,12 +19,13 @@ from mmstream.media import Caption, Gap
 from mmstream.observe.metrics import Metrics
 from mmstream.observe.words import Words
 from mmstream.server.decoding import DecoderUnavailable
-from mmstream.server.lines import ContainerIntake, Intake, Media, Pcm, PcmIntake
+from mmstream.server.lines import Intake, Media, intake
 from mmstream.server.mailbox import Mailbox
 from mmstream.server.models import Model
 from mmstream.server.refusal import Refusal
 from mmstream.server.stage import Stage
 from mmstream.sessions import SessionRefused
+from operators.sources.incoming import Arrivals
 
 RECENT_WORDS = 200  # that the latency figures are made of
 
@@ -71,6 +72,35 @@ class Statistics:
     commit_ms: Percentiles  # to the moment from which it never changes
 
 
+class Figures:
+    """When the words of a session came out, and what was lost. One event loop."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """``metrics`` hear of it too."""
+        self.reached = 0.0  # media second up to which something has come out
+        self.dropped_s = 0.0
+        self.emission_s: deque[float] = deque(maxlen=RECENT_WORDS)
+        self.commit_s: deque[float] = deque(maxlen=RECENT_WORDS)
+        self._metrics = metrics
+        self._words = Words()
+
+    def note(self, packet: Packet[Any], arrivals: Arrivals) -> None:
+        """A packet is given out now."""
+        if isinstance(packet.data, Gap):
+            self.reached = max(self.reached, packet.end)
+            if packet.data.medium == "audio":
+                self.dropped_s += packet.end - packet.start
+        elif isinstance(packet.data, Caption):
+            self.reached = max(self.reached, packet.end)
+            for word in self._words.take(packet, SYSTEM_CLOCK.now()):
+                arrived = arrivals.at(word.word.end)
+                if arrived is not None:
+                    self.emission_s.append(word.emitted_at - arrived)
+                    self.commit_s.append(word.committed_at - arrived)
+                    self._metrics.emitted(word.emitted_at - arrived)
+                    self._metrics.committed(word.committed_at - arrived)
+
+
 class Session:
     """A live session. For coroutines of one event loop; one of them may read ``packets`` and one may ``feed``.
 
@@ -91,44 +121,53 @@ class Session:
         self.name = name
         self.model = model
         self.token = secrets.token_urlsafe(24)  # lets its client come back
+        self.finished = False  # its media has ended
+        self.over = False  # the executor has done with it
+        self._media = media
         self._loop = asyncio.get_running_loop()
         self._stage, self._pool, self._metrics, self._on_end = stage, pool, metrics, on_end
         self._mailbox = Mailbox()
-        self._intake: Intake = PcmIntake(media) if isinstance(media, Pcm) else ContainerIntake(stage.streams)
-        self._opening: asyncio.Future[None] | None = None
-        self.finished = False  # its media has ended
-        self._over = False  # the executor has done with it
+        self._intake: Intake | None = None  # None before the first media
+        self._figures: Figures | None = None  # likewise
+        self._opening: asyncio.Task[None] | None = None
         self._aborted = False
-        self._words = Words()
-        self._emission_s: deque[float] = deque(maxlen=RECENT_WORDS)
-        self._commit_s: deque[float] = deque(maxlen=RECENT_WORDS)
-        self._reached = 0.0
-        self._dropped_s = 0.0
 
     async def feed(self, data: bytes) -> None:
         """Take media in, waiting for room. After the session's end it is thrown away: ``packets`` tells of the end."""
-        if not self._over:
+        if not self.over:
             await self._opened()
-        if not self._over:
+        if not self.over and self._intake is not None:
             await self._intake.feed(data)
+
+    def cut(self) -> bool:
+        """End the utterance that is open now; behind its last words comes a Gap of no length, reason ``lines.CUT``.
+
+        False: there is none to end, since no media has come, or it has ended.
+        """
+        if self._intake is None or self.finished or self.over:
+            return False
+        self._intake.cut()
+        return True
 
     async def finish(self) -> None:
         """The media has ended; the last words still come."""
         self.finished = True
         if self._opening is None:
             self._end(None)
-        else:
-            await self._opened()
+            return
+        await self._opened()
+        if self._intake is not None:
             self._intake.end()
 
     def abort(self) -> None:
         """Give the session up: nothing more comes out."""
         self._aborted = True
-        self._intake.close()
         self._mailbox.end(MmstreamError(f"session {self.name!r} was aborted"))
+        if self._intake is not None:
+            self._intake.close()
         if self._opening is None:
             self._end(None)
-        elif self._opening.done() and not self._over:
+        elif self._opening.done() and not self.over:
             self._pool.submit(self._stage.abort, self.name)
 
     async def packets(self) -> AsyncIterator[Packet[Any]]:
@@ -139,34 +178,31 @@ class Session:
             MmstreamError: it has failed.
         """
         while (packet := await self._mailbox.get()) is not None:
-            self._note(packet)
+            if self._figures is not None and self._intake is not None:
+                self._figures.note(packet, self._intake.arrivals)
             yield packet
-
-    @property
-    def over(self) -> bool:
-        """Whether all of it has come out, or nothing more will."""
-        return self._over
 
     @property
     def received_bytes(self) -> int:
         """Of media that was taken in: a client that comes back goes on behind them."""
-        return self._intake.received_bytes
+        return self._intake.received_bytes if self._intake is not None else 0
 
     @property
     def has_begun(self) -> bool:
         """Whether media has come in."""
-        return self.received_bytes > 0
+        return self._intake is not None
 
     def statistics(self) -> Statistics:
-        row = None if self._over or self._opening is None else self._stage.row(self.name)
+        figures = self._figures or Figures(self._metrics)
+        row = None if self.over or self._intake is None else self._stage.row(self.name)
         return Statistics(
             self.received_bytes,
-            self._intake.received_s,
-            self._reached,
+            self._intake.received_s if self._intake is not None else 0.0,
+            figures.reached,
             max(0.0, 1000 * row.lag_s) if row is not None else 0.0,
-            self._dropped_s,
-            Percentiles.of(self._emission_s),
-            Percentiles.of(self._commit_s),
+            figures.dropped_s,
+            Percentiles.of(figures.emission_s),
+            Percentiles.of(figures.commit_s),
         )
 
     async def _opened(self) -> None:
@@ -177,47 +213,38 @@ class Session:
             await asyncio.shield(self._opening)  # whoever waits may be cancelled: another connection goes on
 
     async def _open(self) -> None:
-        def waits() -> None:
-            self._intake.prepare()
-            self._stage.open(self.name, self._intake.line, self._mailbox, self._ended)
+        def waits() -> Intake:
+            made = intake(self._media, self._stage.streams, self._loop)
+            try:
+                self._stage.open(self.name, made.line, self._mailbox, self._ended)
+            except MmstreamError:
+                made.close()
+                raise
+            return made
 
+        self._figures = Figures(self._metrics)
         try:
-            await self._loop.run_in_executor(self._pool, waits)
+            self._intake = await self._loop.run_in_executor(self._pool, waits)
         except (SessionRefused, DecoderUnavailable) as error:
             self._end(Full(str(error)))
         except Exception as error:  # noqa: BLE001 - it becomes the session's error
             self._end(error)
         else:
             if self._aborted:
+                self._intake.close()
                 self._pool.submit(self._stage.abort, self.name)
 
     def _ended(self, result: Result) -> None:
         """Called from the stage's thread."""
-        fault = self._intake.fault
-        error = result.error if fault is None else BadMedia(fault)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end, error)
+            self._loop.call_soon_threadsafe(self._end, result.error)
 
     def _end(self, error: Exception | None) -> None:
-        if self._over:
+        if self.over:
             return
-        self._over = True
-        self._mailbox.end(error)
-        self._intake.close()
+        self.over = True
+        fault = self._intake.fault if self._intake is not None else None
+        self._mailbox.end(error if fault is None else BadMedia(fault))
+        if self._intake is not None:
+            self._intake.close()
         self._on_end(self)
-
-    def _note(self, packet: Packet[Any]) -> None:
-        """Count what is given out."""
-        if isinstance(packet.data, Gap):
-            self._reached = max(self._reached, packet.end)
-            if packet.data.medium == "audio":
-                self._dropped_s += packet.end - packet.start
-        elif isinstance(packet.data, Caption):
-            self._reached = max(self._reached, packet.end)
-            for word in self._words.take(packet, SYSTEM_CLOCK.now()):
-                arrived = self._intake.arrivals.at(word.word.end)
-                if arrived is not None:
-                    self._emission_s.append(word.emitted_at - arrived)
-                    self._commit_s.append(word.committed_at - arrived)
-                    self._metrics.emitted(word.emitted_at - arrived)
-                    self._metrics.committed(word.committed_at - arrived)

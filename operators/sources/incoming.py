@@ -13,7 +13,7 @@ import numpy as np
 
 from mmstream.clock import Clock
 from mmstream.core import Packet, Place, Source
-from mmstream.media import AudioChunk, VideoFrame
+from mmstream.media import AudioChunk, Gap, VideoFrame
 from operators.sources.container import Streams
 
 CHUNK_S = 0.1  # of PCM in one packet at most
@@ -21,6 +21,7 @@ SAMPLE_BYTES = 2
 PCM_RATES = (8_000, 96_000)  # Hz, legal
 PCM_CHANNELS = (1, 8)
 LINE_S = 2.0  # of PCM that may wait for the source's thread
+CUT = "cut"  # reason of a gap of no length: what came before is ended there, nothing is lost
 ARRIVALS = 600  # stretches of media whose arrival is remembered: a minute of chunks
 
 
@@ -87,6 +88,7 @@ class PcmLine:
         self._gone = 0  # of these, bytes that are not held any more
         self._times: deque[tuple[int, float]] = deque()  # bytes that had come, and when, of what is held
         self._origin: float | None = None  # wall-clock second of media second 0, by the latest arrival
+        self._cuts: deque[int] = deque()  # positions in bytes, each once, of what is held
         self._wanted = False  # somebody waits for room
         self._ended = False
 
@@ -110,6 +112,14 @@ class PcmLine:
                 self._changed.notify()
             return len(taken)
 
+    def cut(self) -> None:
+        """End the utterance that is open where the media stands now; a gap behind its last words says that it is so."""
+        with self._changed:
+            position = self._came // self._frame * self._frame
+            if not self._cuts or self._cuts[-1] < position:
+                self._cuts.append(position)
+            self._changed.notify()
+
     def end(self) -> None:
         with self._changed:
             self._ended = True
@@ -118,22 +128,33 @@ class PcmLine:
         if wanted:
             self._on_room()
 
-    def packets(self, session: str, clock: Clock) -> Iterator[Packet[AudioChunk]]:
+    def packets(self, session: str, clock: Clock) -> Iterator[Packet[AudioChunk | Gap]]:
         most = max(1, round(CHUNK_S * self._sample_rate)) * self._frame
         while (taken := self._take(most)) is not None:
             raw, position, arrived = taken
-            samples = np.frombuffer(raw, "<i2").reshape(-1, self._channels) * np.float32(1 / 32768)
             end = position / self._frame / self._sample_rate
             start = (position - len(raw)) / self._frame / self._sample_rate
+            if not raw:
+                captured_at = clock.now() if self._origin is None else self._origin + end
+                yield Packet(session, start, end, Gap("audio", CUT), captured_at)
+                continue
+            samples = np.frombuffer(raw, "<i2").reshape(-1, self._channels) * np.float32(1 / 32768)
             origin = arrived - end
             self._origin = origin if self._origin is None else max(origin, self._origin)
             yield Packet(session, start, end, AudioChunk(samples, self._sample_rate), self._origin + end)
 
     def _take(self, most: int) -> tuple[bytes, int, float] | None:
-        """Whole frames, ``most`` bytes at most, the position of their end, and when that arrived; None at the end."""
+        """Whole frames, ``most`` bytes at most, the position of their end, and when that arrived; None at the end.
+
+        No bytes: here is a cut.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self._held) >= self._frame)
+            self._changed.wait_for(lambda: self._ended or self._cuts or len(self._held) >= self._frame)
             length = min(most, len(self._held) // self._frame * self._frame)
+            if self._cuts:
+                length = min(length, self._cuts[0] - self._gone)
+                if not length:
+                    return b"", self._cuts.popleft(), 0.0
             if not length:
                 return None
             raw = bytes(self._held[:length])
