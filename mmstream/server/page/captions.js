@@ -1,0 +1,166 @@
+/**
+ * The captions of one recording, as the server tells them. No document, no network: events in, changed lines out.
+ *
+ * @typedef {import("./protocol.js").Word} Word
+ * @typedef {{stable: string, unstable: string, final: boolean}} Translation
+ * @typedef {object} CaptionLine
+ * @property {"caption"} kind
+ * @property {number} number its place among the lines
+ * @property {number} start media seconds
+ * @property {number} end
+ * @property {string | null} language
+ * @property {Word[]} stable words that will not change
+ * @property {Word[]} unstable words that may
+ * @property {boolean} final
+ * @property {boolean} stale the server that said it is gone; the next one says it again
+ * @property {Map<string, Translation>} translations by target language
+ *
+ * @typedef {object} GapLine lost media
+ * @property {"gap"} kind
+ * @property {number} number
+ * @property {number} start
+ * @property {number} end
+ * @property {"audio" | "video"} medium
+ * @property {string} reason
+ *
+ * @typedef {CaptionLine | GapLine} Line
+ * @typedef {{changed: (line: Line) => void, removed: (line: Line) => void}} Watcher
+ */
+
+const UNSPACED = new Set(["ja", "zh", "yue", "th", "lo", "my"]); // languages written without spaces
+
+/** What goes between two words. @param {string | null} language */
+export function separator(language) {
+  return UNSPACED.has((language ?? "").split("-")[0]) ? "" : " ";
+}
+
+export class Transcript {
+  /** In order of appearance. @type {Line[]} */
+  lines = [];
+  /** The end of the last final caption. */
+  settled = 0;
+  /** Target languages seen so far. @type {Set<string>} */
+  targets = new Set();
+
+  #count = 0;
+  /** Lines of the current server session, by the index of their caption. @type {Map<number, CaptionLine>} */
+  #byIndex = new Map();
+  /** Translations that came before their caption. @type {Map<number, Map<string, Translation>>} */
+  #early = new Map();
+  #floor = 0; // words before it have been shown by an earlier server session
+
+  /** @param {Watcher} watcher */
+  constructor(watcher) {
+    this.watcher = watcher;
+  }
+
+  get finals() {
+    return this.lines.filter((line) => line.kind === "caption" && line.final);
+  }
+
+  /** @param {import("./protocol.js").ServerEvent} event */
+  heard(event) {
+    if (event.type === "caption") this.#caption(event);
+    else if (event.type === "translation") this.#translation(event);
+    else if (event.type === "gap") this.gap(event.start, event.end, event.medium, event.reason);
+  }
+
+  /** @param {number} start @param {number} end @param {"audio" | "video"} medium @param {string} reason */
+  gap(start, end, medium, reason) {
+    this.#add({ kind: "gap", number: this.#count, start, end, medium, reason });
+  }
+
+  /**
+   * A new server session hears again what comes after `begins`. Words before it stay; the others of captions that
+   * were not final stand until they are said again.
+   * @param {number} begins
+   */
+  startedAnew(begins) {
+    this.#byIndex.clear();
+    this.#early.clear();
+    this.#floor = Math.max(begins, this.settled);
+    for (const line of this.#open()) {
+      const past = line.stable.filter((word) => middle(word) < this.#floor);
+      if (past.length) this.#settle(line, past, past[past.length - 1].end);
+      else {
+        line.stale = true;
+        this.watcher.changed(line);
+      }
+    }
+  }
+
+  /** Nothing more comes: what is stable stays. */
+  ended() {
+    for (const line of this.#open()) this.#settle(line, line.stable, line.end);
+  }
+
+  /** @param {import("./protocol.js").CaptionEvent} event */
+  #caption(event) {
+    const stable = event.stable.filter((word) => middle(word) >= this.#floor);
+    const unstable = event.unstable.filter((word) => middle(word) >= this.#floor);
+    const known = this.#byIndex.get(event.index);
+    if (known?.final) return;
+    if (!known && !stable.length && !unstable.length) return;
+    const line = known ?? this.#newLine(event.index);
+    const start = Math.max(event.start, Math.min(this.#floor, event.end));
+    Object.assign(line, { start, end: event.end, language: event.language, stable, unstable });
+    if (event.final) this.#settle(line, [...stable, ...unstable], event.end);
+    else this.watcher.changed(line);
+  }
+
+  /** @param {number} index */
+  #newLine(index) {
+    for (const line of this.#open().filter((open) => open.stale)) this.#remove(line);
+    /** @type {CaptionLine} */
+    const line = {
+      kind: "caption", number: this.#count, start: 0, end: 0, language: null, stable: [], unstable: [], final: false,
+      stale: false, translations: this.#early.get(index) ?? new Map(),
+    };
+    this.#byIndex.set(index, line);
+    this.#add(line);
+    return line;
+  }
+
+  /** @param {import("./protocol.js").TranslationEvent} event */
+  #translation({ index, target, stable, unstable, final }) {
+    this.targets.add(target);
+    const line = this.#byIndex.get(index);
+    const translations = line?.translations ?? this.#early.get(index) ?? new Map();
+    translations.set(target, { stable, unstable, final });
+    if (line) this.watcher.changed(line);
+    else this.#early.set(index, translations);
+  }
+
+  #open() {
+    return this.lines.filter((line) => line.kind === "caption").filter((line) => !line.final);
+  }
+
+  /** @param {CaptionLine} line @param {Word[]} words @param {number} end */
+  #settle(line, words, end) {
+    if (!words.length) {
+      this.#remove(line);
+      return;
+    }
+    Object.assign(line, { end, stable: words, unstable: [], final: true, stale: false });
+    this.settled = Math.max(this.settled, line.end);
+    this.watcher.changed(line);
+  }
+
+  /** @param {Line} line */
+  #add(line) {
+    this.#count += 1;
+    this.lines.push(line);
+    if (line.kind === "gap") this.watcher.changed(line);
+  }
+
+  /** @param {Line} line */
+  #remove(line) {
+    this.lines = this.lines.filter((one) => one !== line);
+    this.watcher.removed(line);
+  }
+}
+
+/** @param {Word} word */
+function middle(word) {
+  return (word.start + word.end) / 2;
+}

@@ -1,0 +1,91 @@
+/** The server's plain requests: its models and languages to choose from, and whether it lets us in. */
+
+import { byId } from "./elements.js";
+import { remember, remembered, setToken, token } from "./preferences.js";
+import { address, authorization } from "./protocol.js";
+
+export class Models {
+  /** @type {Model[]} */
+  #offered = [];
+
+  /** @param {HTMLSelectElement} model @param {HTMLSelectElement} language */
+  constructor(model, language) {
+    this.model = model;
+    this.language = language;
+    model.onchange = () => {
+      remember("model", model.value);
+      this.#listLanguages();
+    };
+    language.onchange = () => remember("language", language.value);
+  }
+
+  get wishes() {
+    return { model: this.model.value, language: this.language.value };
+  }
+
+  /** Ask the server. @returns {Promise<string | null>} the code of what is wrong */
+  async load() {
+    const { models, problem } = await offeredModels();
+    if (problem) return problem;
+    this.#offered = models;
+    const named = models.filter(({ id }) => id !== "auto").map(({ id }) => new Option(id, id));
+    this.model.replaceChildren(new Option("Best one here (auto)", "auto"), ...named);
+    choose(this.model, remembered("model"));
+    this.#listLanguages();
+    return null;
+  }
+
+  #listLanguages() {
+    const model = this.#offered.find(({ id }) => id === this.model.value);
+    const all = model ? [model] : this.#offered;
+    const codes = [...new Set(all.flatMap(({ languages }) => languages ?? []))].sort();
+    const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+    const named = codes.map((code) => new Option(names.of(code) ?? code, code));
+    this.language.replaceChildren(new Option("As the model knows", ""), ...named);
+    choose(this.language, remembered("language"));
+  }
+}
+
+/** @param {HTMLSelectElement} select @param {string | null} value taken where it is there */
+function choose(select, value) {
+  if ([...select.options].some((option) => option.value === value)) select.value = value ?? "";
+}
+
+/** @typedef {{id: string, languages?: string[] | null}} Model */
+
+/**
+ * The models that the server offers.
+ * @returns {Promise<{models: Model[], problem: string | null}>} `problem`: a code of messages.js
+ */
+export async function offeredModels() {
+  try {
+    const response = await fetch(address("v1/models"), { headers: authorization(token()) });
+    const problem = problemOf(response.status);
+    return problem ? { models: [], problem } : { models: (await response.json()).data, problem };
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return { models: [], problem: "unreachable" };
+  }
+}
+
+/** The code of what an HTTP status means; null for success. @param {number} status */
+export function problemOf(status) {
+  if (status < 400) return null;
+  /** @type {Record<number, string>} */
+  const known = { 401: "unauthorized", 403: "forbidden_origin", 413: "too_large", 429: "full", 503: "full" };
+  return known[status] ?? (status < 500 ? "refused" : "internal");
+}
+
+/** @param {() => void} given */
+export function askForToken(given) {
+  const dialog = byId("token-dialog", HTMLDialogElement);
+  const field = byId("token", HTMLInputElement);
+  byId("token-wrong", HTMLElement).hidden = token() === "";
+  byId("token-cancel", HTMLButtonElement).onclick = () => dialog.close();
+  byId("token-form", HTMLFormElement).onsubmit = () => {
+    setToken(field.value.trim());
+    field.value = "";
+    given();
+  };
+  if (!dialog.open) dialog.showModal();
+}

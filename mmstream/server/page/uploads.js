@@ -1,0 +1,176 @@
+/** Files: chosen or dropped, sent with progress, and their captions shown. One at a time. */
+
+import { byId, percent } from "./elements.js";
+import { token } from "./preferences.js";
+import { address, authorization } from "./protocol.js";
+import { problemOf } from "./server.js";
+
+/** @typedef {import("./recordings.js").Recording} Recording */
+
+export class Uploads {
+  #input = byId("file", HTMLInputElement);
+  #button = byId("choose-file", HTMLButtonElement);
+  #panel = byId("upload", HTMLElement);
+  #name = byId("upload-name", HTMLElement);
+  #state = byId("upload-state", HTMLElement);
+  #progress = byId("upload-progress", HTMLProgressElement);
+  /** @type {Upload | null} */
+  #upload = null;
+
+  /**
+   * @param {object} page
+   * @param {(title: string) => Recording} page.begin
+   * @param {import("./server.js").Models} page.models
+   * @param {import("./notices.js").Notices} page.notices
+   * @param {(again: () => void) => void} page.askAgain
+   */
+  constructor(page) {
+    this.page = page;
+    this.#button.onclick = () => this.choose();
+    this.#input.onchange = () => {
+      if (this.#input.files?.length) this.#send(this.#input.files[0]);
+      this.#input.value = ""; // the same file may be chosen again
+    };
+    byId("upload-cancel", HTMLButtonElement).onclick = () => {
+      this.#upload?.cancel();
+      this.#over();
+    };
+    this.#takeDrops(byId("captions", HTMLElement));
+  }
+
+  choose() {
+    if (!this.#upload) this.#input.click();
+  }
+
+  /** @param {HTMLElement} target */
+  #takeDrops(target) {
+    // A file dropped beside the captions would make the browser leave the page.
+    addEventListener("drop", (event) => event.preventDefault());
+    addEventListener("dragover", (event) => event.preventDefault());
+    target.addEventListener("dragenter", () => target.classList.add("dropping"));
+    target.addEventListener("dragleave", (event) => {
+      if (!target.contains(/** @type {Node | null} */ (event.relatedTarget))) target.classList.remove("dropping");
+    });
+    target.addEventListener("drop", (event) => {
+      target.classList.remove("dropping");
+      const file = event.dataTransfer?.files[0];
+      if (file && !this.#upload) this.#send(file);
+    });
+  }
+
+  /** @param {File} file */
+  #send(file) {
+    this.page.notices.clear("file");
+    this.#name.textContent = file.name;
+    this.#panel.hidden = false;
+    this.#button.disabled = true;
+    this.#sent(0);
+    this.#upload = new Upload(file, this.page.models.wishes, {
+      sent: (share) => this.#sent(share),
+      done: (answer) => {
+        this.#over();
+        const recording = this.page.begin(file.name);
+        for (const event of captionsOf(answer)) recording.transcript.heard(event);
+        recording.ended();
+      },
+      failed: (code, detail) => {
+        this.#over();
+        if (code === "unauthorized") this.page.askAgain(() => this.#send(file));
+        else this.page.notices.show("file", code, detail);
+      },
+    });
+  }
+
+  /** @param {number} share */
+  #sent(share) {
+    if (share < 1) {
+      this.#progress.value = 100 * share;
+      this.#state.textContent = `${percent(share)} sent`;
+    } else {
+      this.#progress.removeAttribute("value"); // how long the server listens is not known
+      this.#state.textContent = "being heard…";
+    }
+  }
+
+  #over() {
+    this.#upload = null;
+    this.#panel.hidden = true;
+    this.#button.disabled = false;
+  }
+}
+
+/** @typedef {import("./protocol.js").Word} Word */
+/**
+ * @typedef {object} Verbose what /v1/audio/transcriptions answers with `verbose_json`
+ * @property {string} [language]
+ * @property {{id: number, start: number, end: number, text: string}[]} [segments]
+ * @property {{word: string, start: number, end: number, confidence?: number | null, video?: number}[]} [words]
+ */
+
+export class Upload {
+  #request = new XMLHttpRequest();
+
+  /**
+   * @param {File} file
+   * @param {{model: string, language: string}} wishes
+   * @param {object} tell
+   * @param {(share: number) => void} tell.sent 0..1; 1: all of it
+   * @param {(answer: Verbose) => void} tell.done
+   * @param {(code: string, detail: string) => void} tell.failed
+   */
+  constructor(file, wishes, tell) {
+    const form = new FormData();
+    form.append("model", wishes.model);
+    if (wishes.language) form.append("language", wishes.language);
+    form.append("response_format", "verbose_json");
+    form.append("timestamp_granularities[]", "segment");
+    form.append("timestamp_granularities[]", "word");
+    form.append("file", file);
+    const request = this.#request;
+    request.open("POST", address("v1/audio/transcriptions"));
+    for (const [name, value] of Object.entries(authorization(token()))) request.setRequestHeader(name, value);
+    request.upload.onprogress = ({ loaded, total }) => tell.sent(total ? loaded / total : 0);
+    request.upload.onload = () => tell.sent(1);
+    request.onerror = () => tell.failed("upload_failed", "");
+    request.onload = () => {
+      const problem = problemOf(request.status);
+      if (problem) tell.failed(problem, detailOf(request.responseText));
+      else tell.done(JSON.parse(request.responseText));
+    };
+    request.send(form);
+  }
+
+  cancel() {
+    this.#request.abort();
+  }
+}
+
+/**
+ * The answer as caption events, as a live session would tell them.
+ * @param {Verbose} answer @returns {import("./protocol.js").CaptionEvent[]}
+ */
+export function captionsOf({ segments = [], words = [], language }) {
+  const all = words.map(({ word, start, end, confidence, video }) => {
+    return { word: word.trim(), start, end, confidence: confidence ?? null, video: video ?? 0 };
+  });
+  return segments.map(({ start, end, text }, index) => {
+    const next = segments[index + 1]?.start ?? Infinity;
+    const own = all.filter((word) => (index === 0 || word.start >= start) && word.start < next);
+    const whole = { word: text.trim(), start, end, confidence: null, video: 0 };
+    return {
+      type: "caption", seq: index, index, final: true, start, end, language: language ?? null, unstable: [],
+      stable: own.length ? own : whole.word ? [whole] : [],
+    };
+  });
+}
+
+/** The one line that the server gives as its reason. @param {string} body */
+function detailOf(body) {
+  try {
+    const { error, detail } = JSON.parse(body);
+    return String(error?.message ?? (typeof detail === "string" ? detail : ""));
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return "";
+  }
+}
