@@ -65,7 +65,7 @@ class Model:
     @property
     def translates(self) -> bool:
         """Whether it can give English for other languages."""
-        return "task" in inspect.signature(find_class(self.recogniser.use)).parameters and self.languages == MANY
+        return self.languages == MANY and "task" in inspect.signature(find_class(self.recogniser.use)).parameters
 
     def asked_for(self, language: str | None, task: Task = "transcribe") -> Model:
         """The same model, told what is spoken and what is wanted.
@@ -85,14 +85,17 @@ class Model:
         return self.languages == MANY or _primary(language) == self.languages
 
 
-def offered(names: Sequence[str]) -> dict[str, Model]:
-    """The models of those names, the default first.
+def offered(wanted: Sequence[str | Model]) -> dict[str, Model]:
+    """The models, by name or as they are, the default first.
 
     Raises:
         ModelError: one is not on this machine.
     """
     models = {}
-    for name in names:
+    for name in wanted:
+        if isinstance(name, Model):
+            models[name.name] = name
+            continue
         found = registry.resolve(name)
         entry = registry.CATALOGUE.get(found.name)
         languages = entry.languages if entry is not None else ENGLISH if found.use == AVSR else MANY

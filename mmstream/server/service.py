@@ -57,7 +57,7 @@ class Service:
 
     def __init__(
         self,
-        models: Sequence[str] = (AUTO,),
+        models: Sequence[str | Model] = (AUTO,),
         pipeline: Path | None = None,
         *,
         executor: ExecutorName = "local",
@@ -66,7 +66,7 @@ class Service:
         sets: Sequence[str] = (),
         allow: Sequence[str] = (),
     ) -> None:
-        """``models``: names, the default first. ``sessions``: how many may be open, live ones and files together.
+        """``models``: by name, or as they are, the default first. ``sessions``: how many may be open, live ones and files together.
 
         Raises:
             ModelError: a model is not on this machine.

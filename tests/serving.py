@@ -1,0 +1,119 @@
+"""A real server on a port of the system, in a thread, for tests of its protocols: a stub recogniser, or real models.
+
+with served() as server:                        # the stub: hears numbers (tests/stub.py)
+    async with websockets.connect(server.live): ...
+
+with served("sphinx", "avsr", sessions=2) as server:
+    httpx.get(f"{server.url}/v1/models")
+"""
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import uvicorn
+
+from mmstream import registry
+from mmstream.server.app import make_app
+from mmstream.server.connection import uvicorn_options
+from mmstream.server.listening import listen
+from mmstream.server.models import Model
+from mmstream.server.service import Service
+from mmstream.server.settings import Settings
+from tests.stub import PIPELINE, Numbers
+
+WAIT_S = 60.0
+
+
+class Outside(registry.Model):
+    """A model whose operator is none of mmstream's own, and takes no arguments."""
+
+    commit = Numbers.commit  # type: ignore[assignment]
+    before = MappingProxyType({})  # type: ignore[assignment]
+
+    def arguments_for(self, *, watched: bool) -> dict[str, Any]:
+        return {}
+
+
+STUB = Model("stub", "en", Outside("stub", "tests.stub:Numbers"))
+
+
+@dataclass
+class Served:
+    """A server under test."""
+
+    service: Service
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def live(self) -> str:
+        """The address of the live protocol."""
+        return f"ws://{self.host}:{self.port}/v1/live"
+
+    def until(self, holds: Any, what: str, timeout_s: float = WAIT_S) -> None:
+        """Return once ``holds(service)``; what is waited for has no event, or another process makes it."""
+        pause, waited_s = threading.Event(), 0.0
+        while not holds(self.service):
+            assert waited_s < timeout_s, what
+            pause.wait(0.02)
+            waited_s += 0.02
+
+
+@contextlib.contextmanager
+def served(*models: str, executor: Any = "local", workers: int = 1, **settings: Any) -> Iterator[Served]:
+    """A server of ``models``, or of the stub where none is named; ``settings``: of ``Settings``."""
+    chosen = Settings(**{"port": 0, **settings})
+    with contextlib.ExitStack() as stack:
+        if models:
+            service = Service(models, executor=executor, workers=workers, sessions=chosen.sessions)
+        else:
+            file = stack.enter_context(_written(PIPELINE))
+            allow = ["tests.stub"]
+            service = Service([STUB], file, executor=executor, workers=workers, sessions=chosen.sessions, allow=allow)
+        stack.callback(service.close)
+        service.start()
+        yield stack.enter_context(_running(service, chosen))
+
+
+@contextlib.contextmanager
+def _running(service: Service, settings: Settings) -> Iterator[Served]:
+    """The service on a port of its own."""
+    bound = listen(settings.host, settings.port, guarded=True)
+    started = threading.Event()
+
+    class Telling(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            started.set()
+
+    config = uvicorn.Config(
+        make_app(service, settings), timeout_graceful_shutdown=5, **uvicorn_options(settings.limits, None)
+    )
+    server = Telling(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": bound}, name="server under test")
+    thread.start()
+    try:
+        assert started.wait(WAIT_S)
+        yield Served(service, *bound[0].getsockname()[:2])
+    finally:
+        server.should_exit = True
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def _written(text: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(text)
+        yield path
