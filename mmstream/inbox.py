@@ -16,7 +16,7 @@ from typing import Any
 from mmstream.core import Packet
 from mmstream.graph import Edge
 from mmstream.join import Inlet, Join
-from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless
+from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless, lost_by_session
 from mmstream.overload import LagBound
 
 STALL_POLL_S = 0.25  # wall-clock seconds between two looks at a lane that waits for another
@@ -183,6 +183,11 @@ class Inbox:
                 packets, oldest_s = found[lane.edge.name]
                 found[lane.edge.name] = packets + len(lane), max(oldest_s, lane.oldest_s)
             return found
+
+    def dropped(self) -> dict[str, int]:
+        """Session -> packets that its lanes have lost until now; only those that have lost some."""
+        with self._lock:
+            return lost_by_session(lane for lane, _ in self._lanes.values())
 
     def nudge(self) -> None:
         """There may be room again in another worker's lane."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -48,6 +48,15 @@ class LaneReport:
     peak: int  # most packets ever waiting
     dropped: int  # packets lost to the overflow policy, or given up because they were late
     reasons: Mapping[Reason, int] = field(default_factory=dict)  # the same packets, by why they were lost
+
+
+def lost_by_session(lanes: Iterable[Lane | LaneReport]) -> dict[str, int]:
+    """Session -> packets that its lanes have lost; only those that have lost some."""
+    lost: Counter[str] = Counter()
+    for lane in lanes:
+        if lane.dropped:
+            lost[lane.session] += lane.dropped
+    return dict(lost)
 
 
 class Lane:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,18 @@ class Hang(Add):
         if state.seen == self.at and not self.told.exists():
             self.told.touch()
             threading.Event().wait()
+        yield from super().process(packet, state)
+
+
+class Slow(Add):
+    """Takes ``pause_s`` for every chunk."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        super().__init__()
+        self.pause_s = pause_s
+
+    def process(self, packet: Packet[Any], state: Sum) -> Iterable[Packet[Any]]:
+        time.sleep(self.pause_s)
         yield from super().process(packet, state)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,6 +83,13 @@ class Departures:
         pins = self._pins.pop(session, {})
         closed = (outbox.close_session(session, deliver=deliver) for outbox in self._outboxes(pins))
         return tuple(report for reports in closed for report in reports)
+
+    def dropped(self) -> dict[str, int]:
+        """Session -> packets that were lost on the way out of this process until now."""
+        lost: Counter[str] = Counter()
+        for outbox in (self.mailbox, *(sender.outbox for sender in tuple(self._senders.values()))):
+            lost.update(outbox.dropped())
+        return dict(lost)
 
     def forget(self, replica: Replica) -> None:
         """A peer is lost: nothing more is sent to it, and nobody waits for room in its queues."""

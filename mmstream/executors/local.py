@@ -91,13 +91,15 @@ class LocalExecutor:
 
     def table(self) -> tuple[SessionRow, ...]:
         rows = []
+        lost = [worker.inbox.dropped() for worker in self._workers.values()]
         for session in self._ledger.sessions():
             pins = {name: self._ledger.replica(session, name) for name in self._graph.workers}
             replicas = {name: replica[1] for name, replica in pins.items() if replica is not None}
             state: State = "draining" if session in self._draining else "running"
             lag_s = max((worker.lag_s(session) for worker in self._workers_of(session)), default=0.0)
             since = self._since.get(session, 0.0)
-            rows.append(SessionRow(session, state, replicas, self.reached(session), lag_s, 0, 0, 0.0, since))
+            dropped = sum(one.get(session, 0) for one in lost)
+            rows.append(SessionRow(session, state, replicas, self.reached(session), lag_s, dropped, 0, 0.0, since))
         return tuple(rows)
 
     def stop(self, session: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmstream.core import End, Packet
 from mmstream.graph import Edge
-from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless
+from mmstream.lane import Lane, LaneKey, LaneReport, is_weightless, lost_by_session
 from mmstream.overload import HOLD_S, LagBound, Shedding
 
 CROWD = 8  # lanes
@@ -84,6 +84,12 @@ class Outbox:
         if self._bound is None or session not in self._live:
             return None
         return Shedding(self._bound, excused=epoch > 0)
+
+    def dropped(self) -> dict[str, int]:
+        """Session -> packets lost here until now, of those that are open and have lost some."""
+        with self._lock:
+            gone = [report for reports in self._reports.values() for report in reports]
+            return lost_by_session([*self._lanes.values(), *gone])
 
     def accepts(self, edge: str, session: str) -> bool:
         """Whether a lane takes a packet now; without a lock, so a moment old."""

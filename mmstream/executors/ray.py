@@ -59,6 +59,7 @@ class RayExecutor:
         self._threads: list[threading.Thread] = []
         self._asked: dict[Replica, int] = {}  # number of an actor's last question about room here
         self._oldest_s: dict[Replica, float] = {}  # how long an actor's oldest packet has waited
+        self._dropped: dict[Replica, Mapping[str, int]] = {}  # packets lost in an actor, by session
         self._books = threading.Lock()
         self._closing = False
         self._started = False
@@ -134,8 +135,8 @@ class RayExecutor:
             self._forget(result.session)
             self._metrics.session_ended(result.session)
             for lane in result.lanes:
-                if lane.dropped:
-                    self._metrics.dropped(lane.edge, "full", lane.dropped)
+                for reason, packets in lane.reasons.items():
+                    self._metrics.dropped(lane.edge, reason, packets)
         return result
 
     def _forget(self, session: str) -> None:
@@ -165,6 +166,9 @@ class RayExecutor:
 
     def table(self) -> tuple[SessionRow, ...]:
         rows = []
+        lossy = [self._departures.dropped(), *self._dropped.values()]
+        if self._driver is not None:
+            lossy.append(self._driver.inbox.dropped())
         for live in tuple(self._lives.values()):
             state = "recovering" if live.recovering else "draining" if live.draining else "running"
             pins = {name: self._ledger.replica(live.name, name) for name in self._pool.specs}
@@ -175,7 +179,7 @@ class RayExecutor:
                     {name: replica[1] for name, replica in pins.items() if replica is not None},
                     self.reached(live.name),
                     self._driver.lag_s(live.name) if self._driver else 0.0,
-                    live.dropped,
+                    sum(lost.get(live.name, 0) for lost in lossy),
                     live.recoveries,
                     live.replayed_s,
                     live.since,
@@ -254,7 +258,7 @@ class RayExecutor:
                 if self._pool.actor(replica) is not None:
                     self._replica_lost(replica, error)
                 return
-            self._oldest_s[replica] = parcel.oldest_s
+            self._oldest_s[replica], self._dropped[replica] = parcel.oldest_s, parcel.dropped
             granted = self._take_in(pickle.loads(parcel.batch))
             if parcel.question is not None:
                 self._asked[replica] = parcel.question.number

@@ -7,7 +7,7 @@ import pickle
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,6 +46,7 @@ class Parcel:
     lost: Sequence[tuple[Replica, LinkError]]  # peers that this actor cannot reach
     working_s: float  # how long the operator call under way has lasted
     oldest_s: float  # how long the packet that has waited longest has
+    dropped: Mapping[str, int]  # session -> packets lost until now, before this worker and on the way out of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class Host:
             _emptied(self._lost),
             self._worker.working_s,
             max((age_s for _, age_s in self._worker.inbox.waiting().values()), default=0.0),
+            sum((Counter(part.dropped()) for part in (self._worker.inbox, self._departures)), Counter()),
         )
 
     @ray.method(concurrency_group="control")

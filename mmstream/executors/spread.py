@@ -36,7 +36,6 @@ class Live:
     recovering: bool = False
     draining: bool = False
     suspect: float | None = None  # media second of the packet that a lost worker was at
-    dropped: int = 0  # packets lost, as far as this process knows
 
 
 @dataclass(frozen=True, slots=True)
