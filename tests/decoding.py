@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mmstream.core import Packet
 from mmstream.media import AudioChunk, Gap, VideoFrame
-from mmstream.server.decoding import Decoder
+from mmstream.server.decoding import BadMedia, Decoder
 
 WAIT_S = 20.0
 
@@ -50,6 +51,16 @@ def decode_live(data: bytes, count: int = 1, **options) -> list[Packet]:
     decoder = Decoder(**options)
     with writing(decoder, pieces_of(data, count)):
         return list(decoder.packets("test"))
+
+
+def refusal(decoding) -> str:
+    """The one line that the media is refused with."""
+    with pytest.raises(BadMedia) as caught:
+        list(decoding.packets("test"))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "/" not in message.replace("MPEG-TS", "")  # no path of ours
+    return message
 
 
 def chunks(packets: Iterable[Packet]) -> list[Packet]:

@@ -1,6 +1,7 @@
 """A tiny application behind the server's layers: called in process, or served by uvicorn on a port of the system."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import threading
@@ -20,6 +21,11 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 OTHER = "another-token-of-forty-characters-0123456"
 WAIT_S = 20.0
 BIG = 8_000_000  # bytes: more than the buffers of two sockets hold
+TOKEN_LINE = f"authorization: Bearer {TOKEN}\r\n".encode()
+UPGRADE = (
+    b"GET /v1/live HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + TOKEN_LINE + b"\r\n"
+)
 
 
 def guarded(**changes) -> Settings:
@@ -116,17 +122,16 @@ def bearer(token=TOKEN):
 def serving(app, settings, tls=None):
     """The application on a port of its own, in a thread; gives host and port."""
     bound = listen("127.0.0.1", 0, guarded=True)
-    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=5, **uvicorn_options(settings.limits, tls)))
+    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **uvicorn_options(settings.limits, tls)))
     started = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(server, bound, started)), name="server under test")
-    thread.start()
-    try:
-        assert started.wait(WAIT_S)
-        yield bound[0].getsockname()
-    finally:
-        server.should_exit = True
-        thread.join(WAIT_S)
-        assert not thread.is_alive()
+    with concurrent.futures.ThreadPoolExecutor(1, "server under test") as thread:
+        served = thread.submit(lambda: asyncio.run(_serve(server, bound, started)))
+        try:
+            assert started.wait(WAIT_S)
+            yield bound[0].getsockname()
+        finally:
+            server.should_exit = True
+            served.result(WAIT_S)
 
 
 async def _serve(server, bound, started):

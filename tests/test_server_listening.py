@@ -1,5 +1,6 @@
 """Where the server listens: loopback or not, ports, TLS."""
 
+import contextlib
 import datetime
 import ipaddress
 import socket
@@ -11,7 +12,7 @@ from websockets.sync.client import connect
 
 from mmstream.core import MmstreamError
 from mmstream.server.listening import listen, tls_context, url
-from tests.guarded import BIG, WAIT_S, Toy, bearer, guarded, layered, serving
+from tests.guarded import BIG, UPGRADE, WAIT_S, Toy, bearer, guarded, layered, serving
 
 # --- Where it listens
 
@@ -195,3 +196,21 @@ def test_a_tls_client_that_leaves_in_the_handshake_disturbs_nobody(tmp_path):
         with connect(f"wss://{host}:{port}/v1/live", ssl=trusting, additional_headers=bearer()) as still:
             still.send("x")
             assert still.recv(WAIT_S) == "1"
+
+
+def test_the_server_ends_in_order_while_a_client_is_closing(tmp_path):
+    """Its close frame is answered; TLS then waits for its goodbye, which does not come."""
+    chain, private, _ = certificate(tmp_path)
+    settings = guarded()
+    trusting = ssl.create_default_context(cafile=chain)
+    open_ones = contextlib.ExitStack()
+    with open_ones, serving(layered(Toy(), settings), settings, tls_context(chain, private)) as address:
+        plain = open_ones.enter_context(socket.create_connection(address, WAIT_S))
+        wrapped = open_ones.enter_context(trusting.wrap_socket(plain, server_hostname="localhost"))
+        wrapped.sendall(UPGRADE)
+        said = b""
+        while not said.endswith(b"\r\n\r\n"):
+            said += wrapped.recv(1)
+        assert b" 101 " in said
+        wrapped.sendall(b"\x88\x80\0\0\0\0")
+        assert wrapped.recv(1) == b"\x88"

@@ -6,15 +6,20 @@ has read it: what a hostile client does before and after is bounded here, in uvi
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
+import fcntl
 import functools
 import json
 import ssl
+import termios
 from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from mmstream.server.limits import Limits, network_of
 
@@ -66,10 +71,13 @@ class _Stall:
         self._stall_s = stall_s
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0  # bytes
-        transport.set_write_buffer_limits(high=1, low=0)  # what the system does not take at once counts as waiting
+
+    def watch(self) -> None:
+        """From now on what the system does not take at once counts as waiting; some may wait already."""
+        self._transport.set_write_buffer_limits(high=1, low=0)
 
     def begin(self) -> None:
-        self._waiting = self._transport.get_write_buffer_size()
+        self._waiting = self._unread()
         self._timer = asyncio.get_running_loop().call_later(self._stall_s, self._look)
 
     def end(self) -> None:
@@ -78,11 +86,18 @@ class _Stall:
             self._timer = None
 
     def _look(self) -> None:
-        if self._transport.get_write_buffer_size() > self._waiting - LEAST_READ:
+        if self._unread() > self._waiting - LEAST_READ:
             self._timer = None
             self._transport.abort()
         else:
             self.begin()
+
+    def _unread(self) -> int:
+        """Bytes that wait here and in the system, whose share is megabytes and moves in leaps."""
+        held = array.array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+        return self._transport.get_write_buffer_size() + held[0]
 
 
 def _address(client: tuple[str, int] | None) -> str:
@@ -105,6 +120,7 @@ class Http(HttpToolsProtocol):
         super().connection_made(transport)
         self._address = _address(self.client)
         self._stall = _Stall(transport, self._doors.limits.stall_s)
+        self._stall.watch()
         status = self._doors.enter(self._address)
         if status is not None:
             self._turn_away(status, "too many connections; try again soon")
@@ -138,6 +154,11 @@ class Http(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._timer is None:  # it came together with what was before it
+            self._begin(self._doors.limits.header_s)
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
@@ -214,11 +235,20 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self._address = _address(self.client)
         self._stall = _Stall(self.transport, self._doors.limits.stall_s)
+        self._stall.watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stall.end()
         self._doors.leave(self._address)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """As uvicorn's, which fails, and leaves the other connections alone, where a close is under way already."""
+        if self.handshake_complete and not self.close_sent and self.conn.state is not State.OPEN:
+            self.stop_keepalive()
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         """While it does not read, its pings are not answered either, or their answers would pile up here."""

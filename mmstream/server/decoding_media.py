@@ -36,6 +36,7 @@ FORMATS = (
 )
 _BEGINNINGS = {b"\x1aE\xdf\xa3": "matroska", b"OggS": "ogg"}  # of what may come live
 _BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg")  # an MP4 begins with one of them
+_SYNC, _TS_PACKET = b"\x47", 188  # every packet of MPEG-TS, of so many bytes, begins with it
 _KINDS = "WebM (Matroska), Ogg, MPEG-TS nor fragmented MP4"
 
 _CLOSED_IN = {
@@ -43,7 +44,6 @@ _CLOSED_IN = {
     "protocol_whitelist": "none",  # there is no such protocol: a file refers to nothing
     "enable_drefs": "0",
     "max_streams": "64",
-    "threads": "1",
 }
 _AT_ONCE = {  # a live stream is looked at for as long as it takes to learn its formats, not its frame rate
     "fpsprobesize": "0",
@@ -149,7 +149,7 @@ def decode(source: Pieces | Seekable, outlet: Outlet, job: Job) -> None:
 
 
 def _decode_live(pieces: Pieces, outlet: Outlet, job: Job) -> None:
-    form = _live_format(pieces.begin(12))
+    form = _live_format(pieces)
     fault = ""
     with _open(pieces, job.limits, _AT_ONCE, form) as container:
         container.select(job.streams, threads=False)
@@ -177,12 +177,14 @@ def _decode_live(pieces: Pieces, outlet: Outlet, job: Job) -> None:
         raise SourceError(f"{NAME} ends at {reached:.2f} s, but more came after it; a session takes one recording")
 
 
-def _live_format(begin: bytes) -> str:
+def _live_format(pieces: Pieces) -> str:
+    """What ffmpeg calls the format; its own way of finding out waits for more bytes, and knows too many formats."""
+    begin = pieces.begin(12)
     if not begin:
         raise SourceError(f"{NAME} is empty (0 bytes)")
     if begin[4:8] in _BOXES:
         return "mov"
-    if begin[:1] == b"\x47":
+    if begin[:1] == _SYNC and pieces.begin(_TS_PACKET + 1)[_TS_PACKET:] in (_SYNC, b""):
         return "mpegts"
     for magic, form in _BEGINNINGS.items():
         if begin.startswith(magic):
@@ -206,8 +208,7 @@ class _Limited(Container):
     def __init__(self, source: Readable, limits: DecodingLimits, options: dict[str, str], form: str | None) -> None:
         self._limits = limits
         self._pixels = round(limits.megapixels * 1_000_000)
-        options = {**_CLOSED_IN, **options, "max_pixels": str(self._pixels)}
-        super().__init__(source, NAME, options=options, timeout_s=None, form=form)
+        super().__init__(source, NAME, options={**_CLOSED_IN, **options}, timeout_s=None, form=form)
 
     def select(self, streams: Streams, *, threads: bool) -> None:
         """As in every container, but in one thread, which is all that there is.

@@ -91,7 +91,9 @@ class Container:
         """
         av = import_av()
         self.name = name
-        self._container = av.open(url, format=form, options=dict(options), timeout=timeout_s, metadata_errors="replace")
+        self._container = av.open(
+            url, format=form, container_options=dict(options), timeout=timeout_s, metadata_errors="replace"
+        )
         self.fault: type[Exception] = av.FFmpegError  # what reading and decoding raise
         self._streams: dict[Medium, Any] = {}
         best = self._container.streams.best

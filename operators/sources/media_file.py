@@ -108,6 +108,8 @@ class MediaFile(Source):
                 if self.stopping.is_set() or all(track.complete for track in tracks.values()):
                     break
                 yield from put_on_track(tracks[decoded.medium], decoded)
+        except MemoryError:  # one of ffmpeg's faults too, but no damage
+            raise
         except container.fault as error:
             fault = f" ({cause_of(error)})"
         for track in tracks.values():
