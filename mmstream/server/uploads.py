@@ -24,7 +24,6 @@ from mmstream.core import MmstreamError
 from mmstream.server.forms import FormTooLarge, MalformedForm, PartData, PartEnd, Parts, PartStart
 
 _PREFIX = "mmstream-uploads-"
-_LOCK = ".lock"  # held as long as the folder's server lives
 _WRITE_BYTES = 1 << 18  # gathered before the disk is asked
 FIELD_BYTES = 64_000  # of all fields of a form but the file
 
@@ -85,7 +84,7 @@ class Uploads:
         self._parent = parent or Path(tempfile.gettempdir())
         self._lock = threading.Lock()
         self._held_bytes = 0
-        self._guard: int | None = None  # descriptor of the folder's lock
+        self._guard: int | None = None  # the folder, locked as long as its server lives
         self._folder: Path | None = None
 
     def __enter__(self) -> Self:
@@ -123,12 +122,16 @@ class Uploads:
             return
         _remove_orphans(self._parent)
         try:
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))  # mode 0700
-            self._guard = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._guard, fcntl.LOCK_EX)
+            while self._folder is None:
+                folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))  # mode 0700
+                guard = _open_folder(folder)
+                fcntl.flock(guard, fcntl.LOCK_EX)
+                if folder.exists():
+                    self._folder, self._guard = folder, guard
+                else:  # another server that starts just now took it for an orphan
+                    os.close(guard)
         except OSError as error:
             raise MmstreamError(f"{self._parent}: uploads cannot be kept there: {error.strerror}") from error
-        self._folder = folder
 
     def close(self) -> None:
         """Remove the folder with all that is in it."""
@@ -306,18 +309,21 @@ def _remove_orphans(parent: Path) -> None:
     """Remove the folders of servers that were killed: those of ours whose lock nobody holds."""
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            guard = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            guard = _open_folder(folder)
         except OSError:
-            continue  # gone by now, or just being made
+            continue  # gone by now, or no folder
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            if os.fstat(guard).st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:
             continue  # its server lives
         finally:
             os.close(guard)
+
+
+def _open_folder(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _megabytes(count: int) -> str:
