@@ -8,6 +8,8 @@ import { textOf } from "./formats.js";
 /** @typedef {import("./captions.js").CaptionLine} CaptionLine */
 /** @typedef {import("./protocol.js").Word} Word */
 
+const REMEMBERED = 20; // captions; what was read out long ago need not stay
+const NEAR_PX = 60; // of the end: who is as near as that reads the newest words
 const SHARE_SHOWN = 0.05; // of lips in a word; less is no help to speak of
 
 /** What is known of the word that an element shows. @type {WeakMap<Element, Word>} */
@@ -18,6 +20,7 @@ export function wordOf(shown) {
   return words.get(shown);
 }
 
+/** One recording: its lines. */
 export class CaptionView {
   /** @type {Map<Line, HTMLLIElement>} */
   #items = new Map();
@@ -110,8 +113,7 @@ function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-const REMEMBERED = 20; // what was read out long ago need not stay
-
+/** Final captions for screen readers: each once, politely, and none of the many partial ones before it. */
 export class Announcer {
   /** @type {WeakSet<object>} */
   #said = new WeakSet();
@@ -130,8 +132,7 @@ export class Announcer {
   }
 }
 
-const NEAR_PX = 60;
-
+/** Keeps the newest words in sight, unless somebody reads further up. */
 export class Scrolling {
   #following = true;
 

@@ -2,8 +2,17 @@
 
 import { PcmTape, WebmTape } from "./tape.js";
 
+const SAMPLE_RATE = 16_000; // of the microphone alone
+const MESSAGE_MS = 80;
+const TYPES = ["video/webm;codecs=vp8,opus", "video/webm;codecs=vp9,opus", "video/webm"];
+const SLICE_MS = 100;
+const KEY_FRAME_MS = 1000; // a recording can be entered at key frames only
 const FLOOR_DB = -60; // shown as no sound at all
+const READ_MS = 500; // screen readers need no more than this
+const SILENT = 0.02; // of full scale; a microphone that is on is never as quiet
+const SILENT_MS = 5000;
 
+/** The sound of a stream in the browser's audio graph: how loud it is, and where recordings tap it. */
 export class Sound {
   /** @param {AudioContext} context @param {MediaStreamAudioSourceNode} source */
   constructor(context, source) {
@@ -55,10 +64,7 @@ function connected(stream) {
   }
 }
 
-const READ_MS = 500; // screen readers need no more than this
-const SILENT = 0.02; // of full scale; a microphone that is on is never as quiet
-const SILENT_MS = 5000;
-
+/** The level meter: how loud it is, and whether anything comes at all. */
 export class Level {
   #frame = 0;
   #readAt = 0;
@@ -106,10 +112,7 @@ export class Level {
   }
 }
 
-const SAMPLE_RATE = 16_000;
-const MESSAGE_MS = 80;
-
-/** Sound on its way to the server; it begins when it is made. */
+/** The microphone alone: 16-bit samples; the recording begins when it is made. */
 export class MicrophoneRecording {
   tape = new PcmTape(SAMPLE_RATE);
   /** @type {import("./protocol.js").Media} */
@@ -149,17 +152,13 @@ export class MicrophoneRecording {
   }
 }
 
-const TYPES = ["video/webm;codecs=vp8,opus", "video/webm;codecs=vp9,opus", "video/webm"];
-const SLICE_MS = 100;
-const KEY_FRAME_MS = 1000; // a recording can be entered at key frames only
-
 /** The type of recording to make; null where this browser makes none that the server reads. */
 export function recordingType() {
   if (typeof MediaRecorder === "undefined") return null;
   return TYPES.find((type) => MediaRecorder.isTypeSupported(type)) ?? null;
 }
 
-/** Sound and pictures on their way to the server; the recording begins when it is made. */
+/** Camera and microphone together: live WebM, both on one clock; the recording begins when it is made. */
 export class CameraRecording {
   tape = new WebmTape();
   /** @type {import("./protocol.js").Media} */

@@ -28,7 +28,7 @@ const SILENCE_MS = 15_000; // the server speaks every second: after so long a si
 const RETRY_MS = [200, 500, 1000, 2000, 4000];
 const FIRST_TRIES = 3; // before the server is said not to be there
 const GIVE_UP_MS = 120_000; // after the connection was lost
-const RELAPSE_MS = 10_000; // a session that fails sooner than this is not begun again
+const RELAPSE_MS = 10_000; // a session that fails sooner than this, or finds no room at all, is not begun again
 const PASSING = new Set(["unknown_session", "internal", "full"]); // once it has run, worth another try
 
 export class Connection {
@@ -41,6 +41,7 @@ export class Connection {
   #sent = 0; // position on the tape
   #lastSeq = -1;
   #begun = false; // a session has been had
+  #first = true; // it is the first one
   #newSession = false; // the next `started` is of a session after the first
   #begins = 0; // media second at which the current session, or the next one, begins
   #reached = 0; // media second up to which media was sent when the connection was lost
@@ -159,6 +160,7 @@ export class Connection {
       case "started":
         this.#resumeToken = event.token;
         this.#startedAt_ms = performance.now();
+        this.#first = !this.#newSession;
         if (this.#newSession) this.listener.startedAnew(this.#begins, this.#neverHeard());
         this.#begun = true;
         this.#newSession = false;
@@ -232,7 +234,8 @@ export class Connection {
       this.#end(null);
       return;
     }
-    const relapsed = code === "internal" && now_ms - this.#startedAt_ms < RELAPSE_MS;
+    const early = now_ms - this.#startedAt_ms < RELAPSE_MS;
+    const relapsed = early && (code === "internal" || (code === "full" && this.#first));
     if (code && !(this.#begun && PASSING.has(code) && !relapsed)) {
       this.#end(this.#error ?? { code, message: "" });
       return;

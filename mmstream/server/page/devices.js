@@ -70,7 +70,7 @@ export async function openDevices(microphone, camera) {
   }
 }
 
-/** What went wrong, as a code of messages.js. @param {DOMException} error */
+/** What went wrong, as a code of a notice. @param {DOMException} error */
 export function codeOf(error) {
   if (error.name === "NotAllowedError" || error.name === "SecurityError") return "denied";
   if (error.name === "NotFoundError" || error.name === "OverconstrainedError") return "no_device";

@@ -8,7 +8,17 @@
 import { separator } from "./captions.js";
 
 /** @typedef {import("./captions.js").Line} Line */
+/** @typedef {import("./protocol.js").Word} Word */
+/** @typedef {{start_ms: number, end_ms: number, text: string}} Cue lines of `text` are joined by newlines */
 
+const LINE_CHARS = 42; // columns: a wide character (Chinese, Japanese, Korean) takes two
+const LINES = 2;
+const LONGEST_S = 7;
+const FULL_PAUSE_S = 0.5; // a silence of this length is as good a place to break as the end of a sentence
+const LONG_PAUSE_S = 1.5; // a cue that runs across such a silence gives away what is yet to be said
+const SENTENCE_END = /[.!?…。！？]$/u;
+const CLAUSE_END = /[,;:、，]$/u;
+const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 const SHORTEST_S = 0.8; // what the eye needs to find a cue, however short it is
 const READING_CPS = 17; // characters a second
 
@@ -110,18 +120,6 @@ function clock(time_ms, point) {
   const seconds = time_ms / 1000;
   return `${padded(seconds / 3600, 2)}:${padded((seconds / 60) % 60, 2)}:${padded(seconds % 60, 2)}${point}${padded(time_ms % 1000, 3)}`;
 }
-
-/** @typedef {import("./protocol.js").Word} Word */
-/** @typedef {{start_ms: number, end_ms: number, text: string}} Cue lines of `text` are joined by newlines */
-
-const LINE_CHARS = 42; // columns: a wide character (Chinese, Japanese, Korean) takes two
-const LINES = 2;
-export const LONGEST_S = 7;
-const FULL_PAUSE_S = 0.5; // a silence of this length is as good a place to break as the end of a sentence
-const LONG_PAUSE_S = 1.5; // a cue that runs across such a silence gives away what is yet to be said
-const SENTENCE_END = /[.!?…。！？]$/u;
-const CLAUSE_END = /[,;:、，]$/u;
-const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 
 /**
  * Cues for the words of one caption: every word in one cue, in order. Of all cuts the cheapest is taken.

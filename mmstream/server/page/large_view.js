@@ -52,7 +52,7 @@ export class LargeView {
   #enter() {
     this.#root.dataset.view = "large";
     this.#button.setAttribute("aria-pressed", "true");
-    byId("leave", HTMLButtonElement).focus();
+    byId("captions", HTMLElement).focus();
     // Where the browser does not allow it, the view fills the window.
     this.#root.requestFullscreen?.().catch(() => undefined);
     this.turned();

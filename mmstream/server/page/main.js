@@ -203,7 +203,7 @@ function askAgain(again) {
 }
 
 function clear() {
-  recordings.clear([...(current ? [current] : []), ...uploads.open]);
+  recordings.clear(current ? [current] : []);
   const nothing = recordings.all.length === 0;
   byId("empty", HTMLElement).hidden = !nothing;
   clearButton.hidden = nothing;

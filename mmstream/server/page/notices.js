@@ -2,49 +2,9 @@
 
 import { element } from "./elements.js";
 
-export class Notices {
-  /** @type {Map<string, HTMLElement>} */
-  #shown = new Map();
-
-  /** @param {HTMLElement} place */
-  constructor(place) {
-    this.place = place;
-  }
-
-  /**
-   * @param {string} subject a later message on the same subject takes the place of this one
-   * @param {string} code of messages.js @param {string} [detail]
-   * @param {{label: string, run: () => void}} [action] what can be done about it
-   */
-  show(subject, code, detail, action) {
-    const { title, text } = messageFor(code, detail);
-    if (this.#shown.get(subject)?.dataset.code === code) return;
-    this.clear(subject);
-    const words = element("div", {}, [element("strong", {}, [title]), element("span", {}, [text])]);
-    const buttons = [];
-    if (action) {
-      const button = element("button", { type: "button" }, [action.label]);
-      button.onclick = action.run;
-      buttons.push(button);
-    }
-    const away = element("button", { type: "button" }, ["Dismiss"]);
-    away.onclick = () => this.clear(subject);
-    const notice = element("div", { class: "notice" }, [words, ...buttons, away]);
-    notice.dataset.code = code;
-    this.#shown.set(subject, notice);
-    this.place.append(notice);
-  }
-
-  /** @param {string} subject */
-  clear(subject) {
-    this.#shown.get(subject)?.remove();
-    this.#shown.delete(subject);
-  }
-}
-
 /** @typedef {{title: string, text: string}} Message */
 
-/** @type {Record<string, Message>} */
+/** What happened, and what the person in front of it can do, by code. @type {Record<string, Message>} */
 const MESSAGES = {
   denied: {
     title: "The microphone is not allowed",
@@ -119,18 +79,58 @@ const MESSAGES = {
   unknown_model: { title: "The server does not have that model", text: "Choose another one." },
   unknown_language: { title: "The model does not know that language", text: "Choose another one." },
   bad_media: { title: "The server cannot read what was sent", text: "It is not sound or video of a kind that it knows." },
-  too_large: { title: "Too large", text: "The server takes smaller ones only." },
+  invalid_file: { title: "The server cannot read this file", text: "It is not sound or video of a kind that it knows." },
+  too_large: { title: "The file is too large", text: "The server takes smaller ones only." },
+  shutting_down: { title: "The server is about to stop", text: "Try again in a moment." },
   upload_failed: { title: "The file did not get through", text: "The connection was lost. Try again." },
   internal: { title: "Something went wrong in the server", text: "Captions so far are kept. Press Start to go on." },
 };
 
+export class Notices {
+  /** @type {Map<string, HTMLElement>} */
+  #shown = new Map();
+
+  /** @param {HTMLElement} place */
+  constructor(place) {
+    this.place = place;
+  }
+
+  /**
+   * @param {string} subject a later message on the same subject takes the place of this one
+   * @param {string} code of MESSAGES @param {string} [detail]
+   * @param {{label: string, run: () => void}} [action] what can be done about it
+   */
+  show(subject, code, detail, action) {
+    const { title, text } = messageFor(code, detail);
+    if (this.#shown.get(subject)?.dataset.code === code) return;
+    this.clear(subject);
+    const words = element("div", {}, [element("strong", {}, [title]), element("span", {}, [text])]);
+    const buttons = [];
+    if (action) {
+      const button = element("button", { type: "button" }, [action.label]);
+      button.onclick = action.run;
+      buttons.push(button);
+    }
+    const away = element("button", { type: "button" }, ["Dismiss"]);
+    away.onclick = () => this.clear(subject);
+    const notice = element("div", { class: "notice" }, [words, ...buttons, away]);
+    notice.dataset.code = code;
+    this.#shown.set(subject, notice);
+    this.place.append(notice);
+  }
+
+  /** @param {string} subject */
+  clear(subject) {
+    this.#shown.get(subject)?.remove();
+    this.#shown.delete(subject);
+  }
+}
+
 /**
  * @param {string} code of an error event, or of the page's own
- * @param {string} [detail] what the server says, shown beside it
+ * @param {string} [detail] what the server says, for a code that the page does not know
  * @returns {Message}
  */
-export function messageFor(code, detail = "") {
-  const known = MESSAGES[code];
-  if (!known) return { title: "The server says no", text: detail || code };
-  return detail ? { title: known.title, text: `${known.text} (${detail})` } : known;
+function messageFor(code, detail = "") {
+  return MESSAGES[code] ?? { title: "The server says no", text: detail || code };
 }

@@ -4,6 +4,13 @@ import { byId } from "./elements.js";
 import { remember, remembered, setToken, token } from "./preferences.js";
 import { address, authorization } from "./protocol.js";
 
+/** Of models that know many languages. @type {string[]} */
+const LANGUAGES = (
+  "ar bg bn ca cs cy da de el en es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko lo lt lv mk ml mn " +
+  "mr ms mt my ne nl no pa pl pt ro ru sk sl sq sr sv sw ta te th tl tr uk ur uz vi yue zh"
+).split(" ");
+
+/** The choice of model and language, as the server offers them; hidden where there is nothing to choose. */
 export class Models {
   /** @type {Model[]} */
   #offered = [];
@@ -29,7 +36,8 @@ export class Models {
     if (problem) return problem;
     this.#offered = models;
     const named = models.filter(({ id }) => id !== "auto").map(({ id }) => new Option(id, id));
-    this.model.replaceChildren(new Option("Best one here (auto)", "auto"), ...named);
+    this.model.replaceChildren(new Option("Automatic", "auto"), ...named);
+    showChoice(this.model, named.length);
     choose(this.model, remembered("model"));
     this.#listLanguages();
     return null;
@@ -38,12 +46,19 @@ export class Models {
   #listLanguages() {
     const model = this.#offered.find(({ id }) => id === this.model.value);
     const all = model ? [model] : this.#offered;
-    const codes = [...new Set(all.flatMap(({ languages }) => languages ?? []))].sort();
-    const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+    const codes = [...new Set(all.flatMap(({ languages }) => (languages === "many" ? LANGUAGES : languages)))];
+    const names = new Intl.DisplayNames(["en"], { type: "language" });
     const named = codes.map((code) => new Option(names.of(code) ?? code, code));
-    this.language.replaceChildren(new Option("As the model knows", ""), ...named);
+    named.sort((one, other) => one.text.localeCompare(other.text));
+    this.language.replaceChildren(new Option("Automatic", ""), ...named);
+    showChoice(this.language, named.length);
     choose(this.language, remembered("language"));
   }
+}
+
+/** @param {HTMLSelectElement} select @param {number} choices */
+function showChoice(select, choices) {
+  /** @type {HTMLElement} */ (select.parentElement).hidden = choices < 2;
 }
 
 /** @param {HTMLSelectElement} select @param {string | null} value taken where it is there */
@@ -51,11 +66,11 @@ function choose(select, value) {
   if ([...select.options].some((option) => option.value === value)) select.value = value ?? "";
 }
 
-/** @typedef {{id: string, languages?: string[] | null}} Model */
+/** @typedef {{id: string, languages: string}} Model `languages`: the code of the one it knows, or "many" */
 
 /**
  * The models that the server offers.
- * @returns {Promise<{models: Model[], problem: string | null}>} `problem`: a code of messages.js
+ * @returns {Promise<{models: Model[], problem: string | null}>} `problem`: a code of a notice
  */
 export async function offeredModels() {
   try {

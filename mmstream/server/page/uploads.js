@@ -7,6 +7,7 @@ import { problemOf } from "./server.js";
 
 /** @typedef {import("./recordings.js").Recording} Recording */
 
+/** The button, the drop target and the progress. */
 export class Uploads {
   #input = byId("file", HTMLInputElement);
   #button = byId("choose-file", HTMLButtonElement);
@@ -70,7 +71,7 @@ export class Uploads {
       done: (answer) => {
         this.#over();
         const recording = this.page.begin(file.name);
-        for (const event of captionsOf(answer)) recording.transcript.heard(event);
+        for (const event of eventsOf(answer)) recording.transcript.heard(event);
         recording.ended();
       },
       failed: (code, detail) => {
@@ -99,14 +100,15 @@ export class Uploads {
   }
 }
 
-/** @typedef {import("./protocol.js").Word} Word */
 /**
  * @typedef {object} Verbose what /v1/audio/transcriptions answers with `verbose_json`
- * @property {string} [language]
+ * @property {string} [language_code]
  * @property {{id: number, start: number, end: number, text: string}[]} [segments]
  * @property {{word: string, start: number, end: number, confidence?: number | null, video?: number}[]} [words]
+ * @property {{start: number, end: number, medium: "audio" | "video", reason: string}[]} [gaps]
  */
 
+/** One file on its way. */
 export class Upload {
   #request = new XMLHttpRequest();
 
@@ -134,7 +136,7 @@ export class Upload {
     request.onerror = () => tell.failed("upload_failed", "");
     request.onload = () => {
       const problem = problemOf(request.status);
-      if (problem) tell.failed(problem, detailOf(request.responseText));
+      if (problem) tell.failed(...reasonOf(request.responseText, problem));
       else tell.done(JSON.parse(request.responseText));
     };
     request.send(form);
@@ -146,31 +148,39 @@ export class Upload {
 }
 
 /**
- * The answer as caption events, as a live session would tell them.
- * @param {Verbose} answer @returns {import("./protocol.js").CaptionEvent[]}
+ * The answer as events, as a live session would tell them.
+ * @param {Verbose} answer @returns {(import("./protocol.js").CaptionEvent | import("./protocol.js").GapEvent)[]}
  */
-export function captionsOf({ segments = [], words = [], language }) {
+export function eventsOf({ segments = [], words = [], gaps = [], language_code }) {
   const all = words.map(({ word, start, end, confidence, video }) => {
     return { word: word.trim(), start, end, confidence: confidence ?? null, video: video ?? 0 };
   });
-  return segments.map(({ start, end, text }, index) => {
+  /** @type {import("./protocol.js").CaptionEvent[]} */
+  const captions = segments.map(({ start, end, text }, index) => {
     const next = segments[index + 1]?.start ?? Infinity;
     const own = all.filter((word) => (index === 0 || word.start >= start) && word.start < next);
     const whole = { word: text.trim(), start, end, confidence: null, video: 0 };
     return {
-      type: "caption", seq: index, index, final: true, start, end, language: language ?? null, unstable: [],
+      type: "caption", seq: index, index, final: true, start, end, language: language_code ?? null, unstable: [],
       stable: own.length ? own : whole.word ? [whole] : [],
     };
   });
+  /** @type {import("./protocol.js").GapEvent[]} */
+  const lost = gaps.map((gap, seq) => ({ type: "gap", seq, ...gap }));
+  return [...captions, ...lost].sort((one, other) => one.start - other.start);
 }
 
-/** The one line that the server gives as its reason. @param {string} body */
-function detailOf(body) {
+/**
+ * The code and the line that the server gives as its reason.
+ * @param {string} body @param {string} status what its HTTP status means
+ * @returns {[code: string, detail: string]}
+ */
+function reasonOf(body, status) {
   try {
-    const { error, detail } = JSON.parse(body);
-    return String(error?.message ?? (typeof detail === "string" ? detail : ""));
+    const { error } = JSON.parse(body);
+    return [error?.code ?? status, error?.message ?? ""];
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return "";
+    return [status, ""]; // something between us and the server has answered
   }
 }
