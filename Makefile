@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/mmstream demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
