@@ -171,7 +171,7 @@ class DecodedLine:
         """``note`` hears of every packet as it comes."""
         self.fault: str | None = None
         self._decoder, self._note = decoder, note
-        self._cut = False  # asked for, and not made yet
+        self._cut_at: float | None = None  # wall-clock second of a cut that is still to be made
 
     @property
     def missing(self) -> frozenset[type]:
@@ -182,18 +182,19 @@ class DecodedLine:
         try:
             for packet in self._decoder.packets(session):
                 self._note(packet)
+                cut_at = self._cut_at
+                if cut_at is not None and isinstance(packet.data, AudioChunk) and packet.captured_at > cut_at:
+                    self._cut_at = None
+                    yield packet.derive(Gap("audio", CUT), end=packet.start)
                 origin = max(origin, packet.captured_at - packet.end)
                 yield replace(packet, captured_at=origin + packet.end)
-                if self._cut and isinstance(packet.data, AudioChunk):
-                    self._cut = False
-                    yield packet.derive(Gap("audio", CUT), start=packet.end)
         except SourceError as error:
             self.fault = str(error)
             raise
 
     def cut(self) -> None:
-        """Behind the next sound that is decoded: what of it has come already lies in the container."""
-        self._cut = True
+        """Before the first sound that comes in after this: until then there may be more to decode of what came."""
+        self._cut_at = SYSTEM_CLOCK.now()
 
     def end(self) -> None:
         self._decoder.end()
