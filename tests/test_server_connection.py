@@ -109,6 +109,12 @@ def test_headers_are_bounded(headers, upgrade):
         assert b"200 OK" in said_to(address, HEAD + b"connection: close\r\n\r\n")
 
 
+def test_a_body_that_comes_with_its_headers_does_not_count_as_headers():
+    with listening() as address:
+        head = HEAD.replace(b"GET", b"POST") + b"connection: close\r\ncontent-length: 60000\r\n\r\n"
+        assert b"431" not in said_to(address, head + bytes(60_000))
+
+
 def test_a_path_is_bounded_too():
     with listening() as address:
         assert b"431" in said_to(address, b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")

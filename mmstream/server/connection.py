@@ -113,6 +113,7 @@ class Http(HttpToolsProtocol):
         self._inside = False
         self._in_headers = True
         self._in_body = False
+        self._has_ended = False  # a request, within what came last: that was not all headers
         self._header_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -139,8 +140,9 @@ class Http(HttpToolsProtocol):
             return
         if self._in_headers and self._timer is None:  # the next request on a connection that was kept
             self._begin(self._doors.limits.header_s)
+        self._has_ended = False
         super().data_received(data)
-        if self._in_headers and not self.transport.is_closing():
+        if self._in_headers and not self._has_ended and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._header_bytes > self._doors.limits.header_bytes:
                 self._turn_away(431, "the headers are too large")
@@ -178,6 +180,7 @@ class Http(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_headers = True
+        self._has_ended = True
         self._in_body = False
         self._end()
         if not self.transport.is_closing():
