@@ -3,13 +3,16 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import io
 import json
+import logging
 import threading
 from dataclasses import dataclass, field
 
 import httpx
 import uvicorn
 
+from mmstream.server import logs
 from mmstream.server.connection import uvicorn_options
 from mmstream.server.guard import caller_of
 from mmstream.server.layers import layers
@@ -142,3 +145,21 @@ async def _serve(server, bound, started):
 
     server.__class__ = Telling
     await server.serve(sockets=bound)
+
+
+@contextlib.contextmanager
+def logging_lines():
+    """What is logged meanwhile, as the server's JSON lines; loggers are afterwards as before."""
+    names = (None, *logs.OURS)
+    kept = [(name, list(logging.getLogger(name).handlers), logging.getLogger(name).level) for name in names]
+    propagate = {name: logging.getLogger(name).propagate for name in logs.OURS}
+    stream = io.StringIO()
+    logs.set_up("json", Tokens([TOKEN, OTHER]), stream, verbose=True)
+    try:
+        yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    finally:
+        for name, handlers, level in kept:
+            logging.getLogger(name).handlers = handlers
+            logging.getLogger(name).setLevel(level)
+        for name, value in propagate.items():
+            logging.getLogger(name).propagate = value

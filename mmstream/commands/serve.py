@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,6 +35,10 @@ def serve(
     limit: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Change a limit, such as idle_s=120; several times.")
     ] = None,
+    log_form: Annotated[
+        Literal["text", "json"],
+        typer.Option("--log", help="Log lines for people, or JSON for machines."),
+    ] = "text",
     executor: ExecutorOption = "local",
     workers: Annotated[int, typer.Option(min=1, help="Replicas of every worker, where the file does not say.")] = 1,
     sets: Sets = None,
@@ -58,6 +62,7 @@ def serve(
         from mmstream.server.guard import origins
         from mmstream.server.limits import limits
         from mmstream.server.listening import listen, tls_context
+        from mmstream.server.logs import set_up
         from mmstream.server.running import run
         from mmstream.server.service import Service
         from mmstream.server.settings import Settings
@@ -65,6 +70,8 @@ def serve(
     except ModuleNotFoundError as missing:
         raise MmstreamError(f"mmstream serve needs {missing.name}: run python -m pip install mmstream") from missing
 
+    verbose = log.isEnabledFor(logging.DEBUG)
+    set_up(log_form, Tokens(()), verbose=verbose)
     tls = tls_context(tls_cert, tls_key)
     settings = Settings(
         host=host,
@@ -74,6 +81,7 @@ def serve(
         limits=limits(limit or ()),
         sessions=sessions,
     )
+    set_up(log_form, settings.tokens, verbose=verbose)  # now it knows what to leave out
     service = Service(
         model or ("auto",),
         file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import json
 import logging
@@ -10,7 +9,6 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
@@ -29,8 +27,7 @@ OURS = ("mmstream", "operators", "uvicorn")
 HIDDEN = "***"
 HEAD = ("time", "level", "logger", "message")
 
-_request: contextvars.ContextVar[str | None] = contextvars.ContextVar("request", default=None)
-_session: contextvars.ContextVar[str | None] = contextvars.ContextVar("session", default=None)
+_request: contextvars.ContextVar[_Seen | None] = contextvars.ContextVar("request", default=None)
 
 _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _SECRETS = (
@@ -80,9 +77,7 @@ class Lines(logging.Formatter):
     def _text(self, fields: dict[str, Any], level: int) -> str:
         trace = fields.pop("trace", None) if level >= logging.WARNING else None
         head = f"{fields['time'][11:23]} {'' if level == logging.INFO else fields['level'] + ': '}{fields['message']}"
-        rest = [
-            f"{name}={value}" for name, value in fields.items() if name not in ("time", "level", "logger", "message")
-        ]
+        rest = [f"{name}={value}" for name, value in fields.items() if name not in HEAD]
         line = _one_line(f"{head}  {' '.join(rest)}" if rest else head)
         return line if trace is None else line + "".join(f"\n  {_one_line(part)}" for part in trace.splitlines())
 
@@ -102,19 +97,11 @@ def set_up(form: LogForm, tokens: Tokens, stream: IO[str] | None = None, *, verb
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-@contextlib.contextmanager
-def of_session(name: str) -> Iterator[None]:
-    """What is logged inside, in this task and those it starts, belongs to the session."""
-    kept = _session.set(name)
-    try:
-        yield
-    finally:
-        _session.reset(kept)
-
-
 def name_session(name: str) -> None:
-    """What this task logs from now on belongs to the session."""
-    _session.set(name)
+    """What is logged for this request from now on, in whichever of its tasks, belongs to the session."""
+    seen = _request.get()
+    if seen is not None:
+        seen.session = name
 
 
 class RequestLog:
@@ -131,7 +118,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         seen = _Seen(receive, send)
-        kept = _request.set(seen.id), _session.set(None)
+        kept = _request.set(seen)
         began = time.monotonic()
         try:
             await self._app(scope, seen.receive, seen.send)
@@ -149,8 +136,7 @@ class RequestLog:
                 "caller": scope.get(CALLER),
             }
             log.log(level, "%s %s %s", method, path, seen.status, extra=extra)
-            _request.reset(kept[0])
-            _session.reset(kept[1])
+            _request.reset(kept)
 
 
 class _Seen:
@@ -158,6 +144,7 @@ class _Seen:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.id = secrets.token_hex(6)
+        self.session: str | None = None  # that it is about
         self.status: int | None = None  # of the answer, or the close code
         self.bytes_in = 0
         self.bytes_out = 0
@@ -188,9 +175,10 @@ def _size(message: Message) -> int:
 
 
 def _names(record: logging.LogRecord) -> dict[str, str | None]:
+    seen = _request.get()
     return {
-        "request": getattr(record, "request", None) or _request.get(),
-        "session": getattr(record, "session", None) or _session.get(),
+        "request": getattr(record, "request", None) or (seen.id if seen is not None else None),
+        "session": getattr(record, "session", None) or (seen.session if seen is not None else None),
     }
 
 

@@ -18,6 +18,7 @@ from mmstream.executors.ledger import Result
 from mmstream.observe.metrics import Metrics
 from mmstream.server.decoding import warm_up
 from mmstream.server.lines import Container, FileLine, Media, Pcm
+from mmstream.server.logs import name_session
 from mmstream.server.mailbox import Mailbox
 from mmstream.server.models import AUTO, Kind, Model, Task, UnknownLanguage, UnknownModel, choose, graph_for, offered
 from mmstream.server.refusal import Refusal
@@ -134,6 +135,7 @@ class Service:
         chosen = self.choose(model, language)
         self._admit()
         title = f"{name or 'live'}-{secrets.token_hex(4)}"
+        name_session(title)
         stage = await self._staged(chosen, "live")
         self._admit()  # others may have come while it was loaded
         session = Session(title, chosen, media, stage, self._pool, self.metrics, self._session_ended)
@@ -172,6 +174,7 @@ class Service:
     async def _heard(self, stage: Stage, path: Path, on_length: Callable[[float], None]) -> AsyncGenerator[Packet[Any]]:
         loop = asyncio.get_running_loop()
         name = f"file-{secrets.token_hex(4)}"
+        name_session(name)
         line, mailbox, over = FileLine(path, stage.streams), Mailbox(), asyncio.Event()
 
         def ended(result: Result) -> None:
