@@ -173,6 +173,11 @@ class Recipe:
         for name in self._roles.commits:
             self._document.set_arguments(name, model.commit if watched else {"policy": "final"})
 
+    def tell(self, node: str, arguments: Mapping[str, Any]) -> None:
+        """Arguments of a node of the file that the user knows by another name than the file's."""
+        self._document.set_arguments(node, arguments)
+        self._placed.add(node)
+
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""
         feeds = self._feeds()

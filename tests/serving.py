@@ -7,6 +7,7 @@ with served("sphinx", "avsr", sessions=2) as server:
     httpx.get(f"{server.url}/v1/models")
 """
 
+import asyncio
 import contextlib
 import tempfile
 import threading
@@ -50,6 +51,8 @@ class Served:
     service: Service
     host: str
     port: int
+    server: uvicorn.Server
+    loop: asyncio.AbstractEventLoop
 
     @property
     def url(self) -> str:
@@ -59,6 +62,15 @@ class Served:
     def live(self) -> str:
         """The address of the live protocol."""
         return f"ws://{self.host}:{self.port}/v1/live"
+
+    def drop_connections(self) -> None:
+        """All of them break, without a word."""
+
+        def drop() -> None:
+            for one in list(self.server.server_state.connections):
+                one.transport.abort()  # type: ignore[union-attr]
+
+        self.loop.call_soon_threadsafe(drop)
 
     def until(self, holds: Any, what: str, timeout_s: float = WAIT_S) -> None:
         """Return once ``holds(service)``; what is waited for has no event, or another process makes it."""
@@ -90,10 +102,12 @@ def _running(service: Service, settings: Settings) -> Iterator[Served]:
     """The service on a port of its own."""
     bound = listen(settings.host, settings.port, guarded=True)
     started = threading.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
 
     class Telling(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
+            loops.append(asyncio.get_running_loop())
             started.set()
 
     config = uvicorn.Config(
@@ -104,7 +118,7 @@ def _running(service: Service, settings: Settings) -> Iterator[Served]:
     thread.start()
     try:
         assert started.wait(WAIT_S)
-        yield Served(service, *bound[0].getsockname()[:2])
+        yield Served(service, *bound[0].getsockname()[:2], server, loops[0])
     finally:
         server.should_exit = True
         thread.join(WAIT_S)

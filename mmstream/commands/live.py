@@ -22,11 +22,14 @@ from mmstream.commands.options import (
 )
 from mmstream.core import MmstreamError
 from mmstream.drive import run_recipe
+from mmstream.executors import ExecutorName
 from mmstream.recipe import Recipe, SinkNode, file_sink, terminal
 from mmstream.registry import resolve
 from mmstream.samples import SPOKEN_VIDEO
 
 log = logging.getLogger(__name__)
+
+REMOTE = Path(__file__).parent.parent / "remote.yaml"
 
 
 def live(
@@ -49,6 +52,10 @@ def live(
         list[Path] | None, typer.Option("--output", "-o", help="Also write captions here: .srt, .vtt, .jsonl or .txt.")
     ] = None,
     language: Language = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Let `mmstream serve` at this address recognise the sound.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token that --server asks for.")] = None,
     executor: ExecutorOption = "local",
     trace: Trace = None,
     pipeline: Pipeline = None,
@@ -66,9 +73,21 @@ def live(
         mmstream live --camera 0 --model avsr
 
         mmstream live rtsp://camera.local/stream --output watch.vtt
+
+        mmstream live --server wss://captions.example:8000 --token-file token --output talk.srt
     """
     if source is not None and device is not None:
         raise MmstreamError(f"--device chooses a microphone, but {source!r} is to be captioned: give one of the two")
+    if server is not None:
+        _check_heard_elsewhere(camera, only_on_camera, pipeline, executor)
+        recipe = Recipe(REMOTE, sets=sets or (), allow=allow or ())
+        _ask_server(recipe, server, token_file, model, language)
+        _choose_source(recipe, source, device)
+        recipe.write_to([terminal(), *_file_sinks(output or ())])
+        run_recipe(recipe, executor, "live", trace)
+        return
+    if token_file is not None:
+        raise MmstreamError("--token-file needs --server URL")
     if only_on_camera and source is None and camera is None:
         raise MmstreamError("--only-on-camera needs a camera: add --camera 0")
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
@@ -104,6 +123,34 @@ def demo(
     run_recipe(recipe, executor, "demo")
     for path in files:
         log.info("wrote %s (%d bytes)", path, path.stat().st_size)
+
+
+def _check_heard_elsewhere(
+    camera: str | None, only_on_camera: bool, pipeline: Path | None, executor: ExecutorName
+) -> None:
+    """A server hears; what it does with that is its own affair.
+
+    Raises:
+        MmstreamError: something else is asked for.
+    """
+    asked = {
+        "--camera": camera is not None,
+        "--only-on-camera": only_on_camera,
+        "--pipeline": pipeline is not None,
+        "--executor ray": executor == "ray",
+    }
+    for option, given in asked.items():
+        if given:
+            raise MmstreamError(
+                f"{option} does not go with --server: the server gets the sound, and has its own pipeline"
+            )
+
+
+def _ask_server(recipe: Recipe, server: str, token_file: Path | None, model: str, language: str | None) -> None:
+    arguments = {"server": server, "model": model, "language": language}
+    if token_file is not None:
+        arguments["token_file"] = str(token_file)
+    recipe.tell("server", arguments)
 
 
 def _choose_source(recipe: Recipe, source: str | None, device: str | None) -> None:

@@ -1,0 +1,269 @@
+"""A program's session on a server: through broken connections, restarts and outages, and what it says of them."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from mmstream import client
+from mmstream.client import RemoteSession, ServerError
+from mmstream.client_tape import Tape
+from mmstream.media import Caption, Gap
+from mmstream.server.tokens import Tokens
+from tests.command_line import Running, call, say
+from tests.media_samples import write_wav
+from tests.serving import served
+from tests.stub import RATE, WORD_S, spoken
+from tests.talking import talking
+from tests.test_server_live import UNHURRIED, numbers
+
+WAIT_S = 30.0
+TOKEN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served(limits=UNHURRIED) as one:
+        yield one
+
+
+@pytest.fixture
+def opened():
+    sessions = []
+
+    def begin(address, **options):
+        sessions.append(RemoteSession(address, **options))
+        sessions[-1].open()
+        return sessions[-1]
+
+    yield begin
+    for session in sessions:
+        session.close()
+        assert not session._thread.is_alive()
+
+
+def until(session, word):
+    """What has come, once a caption holds ``word``."""
+    found = []
+    while not any(word in heard.data.text.split() for heard in found if isinstance(heard.data, Caption)):
+        found += session.take(wait=True)
+    return found
+
+
+def rest(session):
+    session.finish()
+    found = []
+    while more := session.take(wait=True):
+        found += more
+    return found
+
+
+def finals(found):
+    return [heard.data for heard in found if isinstance(heard.data, Caption) and heard.data.final]
+
+
+def words(found):
+    return [word.text for caption in finals(found) for word in caption.stable]
+
+
+def is_one_session(found):
+    """Utterances come one after another, each once, with words at the times at which they were said."""
+    captions = finals(found)
+    assert [caption.index for caption in captions] == list(range(len(captions)))
+    for caption in captions:
+        for word in caption.stable:
+            assert word.start == pytest.approx(int(word.text) * WORD_S, abs=1e-3)
+    return True
+
+
+def test_sound_goes_up_and_words_come_down(server, opened):
+    session = opened(server.live)
+    session.feed(spoken(0, 11))
+    found = rest(session)
+    assert words(found) == numbers(0, 11)
+    assert is_one_session(found)
+    assert session.model == "stub"
+
+
+def test_a_broken_connection_is_taken_up_again(server, opened):
+    session = opened(server.live)
+    found = []
+    for first in range(0, 40, 10):
+        session.feed(spoken(first, first + 10))
+        found += until(session, str(first + 8))
+        server.drop_connections()
+    session.feed(spoken(40, 50))
+    found += rest(session)
+    assert words(found) == numbers(0, 50)
+    assert is_one_session(found)
+
+
+def test_a_restarted_server_goes_on_where_the_old_one_stood(opened, caplog):
+    with served(limits=UNHURRIED) as first:
+        session = opened(first.live)
+        session.feed(spoken(0, 10))
+        found = until(session, "9")
+    session.feed(spoken(10, 23))
+    with served(limits=UNHURRIED, port=first.port):
+        found += until(session, "22")
+    with served(limits=UNHURRIED, port=first.port):
+        session.feed(spoken(23, 30))
+        found += rest(session)
+    assert words(found) == numbers(0, 30)
+    assert is_one_session(found)
+    assert not any(isinstance(heard.data, Gap) for heard in found)
+
+
+def test_of_a_long_outage_the_tape_is_heard_and_the_loss_is_told(opened):
+    with served(limits=UNHURRIED) as first:
+        session = opened(first.live)
+        session.feed(spoken(0, 8))
+        found = until(session, "7")
+    session.feed(spoken(8, 200))  # 48 s, of which the tape holds 30
+    with served(limits=UNHURRIED, port=first.port):
+        found += rest(session)
+    (gap,) = [heard for heard in found if isinstance(heard.data, Gap)]
+    kept = 200 - round(client.TAPE_S / WORD_S)
+    assert (gap.start, gap.end) == (8 * WORD_S, kept * WORD_S)
+    assert gap.data.medium == "audio"
+    assert words(found) == numbers(0, 8) + numbers(kept, 200)
+    assert is_one_session(found)
+
+
+def test_stable_words_of_an_utterance_that_a_dead_server_had_begun_stay(opened):
+    with served(limits=UNHURRIED) as first:
+        session = opened(first.live)
+        session.feed(spoken(0, 7))  # the second utterance has three words, two of them stable
+        found = until(session, "6")
+        first.loop.call_soon_threadsafe(lambda: [one.abort() for one in list(first.service._sessions.values())])
+        session.feed(spoken(7, 12))
+        found += rest(session)
+    assert words(found) == numbers(0, 12)
+    assert is_one_session(found)
+
+
+def test_silence_stands_for_what_was_lost_before(server, opened):
+    session = opened(server.live)
+    session.feed(spoken(1, 5))
+    session.feed_silence(round(4 * WORD_S * RATE))
+    session.feed(spoken(9, 13))
+    assert words(rest(session)) == [*numbers(1, 5), *["0"] * 4, *numbers(9, 13)]
+
+
+def test_who_leaves_leaves_nothing(server):
+    session = RemoteSession(server.live)
+    session.open()
+    session.feed(spoken(0, 5))
+    until(session, "3")
+    session.close()
+    server.until(lambda service: not service.open_sessions and not service.table(), "the session goes", 10)
+
+
+def test_a_server_that_is_gone_for_good_is_not_waited_for_at_the_end(opened, monkeypatch):
+    monkeypatch.setattr(client, "LAST_WORDS_S", 0.5)
+    with served(limits=UNHURRIED) as first:
+        session = opened(first.live)
+        session.feed(spoken(0, 4))
+        until(session, "3")
+    with pytest.raises(ServerError, match="the last words are lost"):
+        rest(session)
+
+
+def test_a_session_that_somebody_else_has_taken_over_is_over(server, opened):
+    session = opened(server.live)
+
+    async def take_over():
+        async with talking(server.live) as talk:
+            await talk.resume(session._token, 0)
+
+    asyncio.run(take_over())
+    with pytest.raises(ServerError, match="another connection"):
+        session.take(wait=True)
+
+
+def test_the_tape_keeps_the_latest():
+    tape = Tape(10)
+    assert tape.read(0, 5) == b""
+    tape.add(b"0123456789abc")
+    assert (tape.begin, tape.end) == (3, 13)
+    assert tape.read(2, 5) is None
+    assert tape.read(3, 5) == b"34567"
+    assert tape.read(11, 5) == b"bc"
+    tape.add_silence(4)
+    assert tape.read(7, 99) == b"789abc\0\0\0\0"
+    tape.add_silence(100)
+    assert (tape.begin, tape.end) == (107, 117)
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """Ten numbers, as a file."""
+    samples = np.frombuffer(spoken(0, 10), "<i2")[:, None]
+    return write_wav(tmp_path_factory.mktemp("media") / "counting.wav", samples, RATE)
+
+
+def test_live_on_a_server_prints_and_writes_what_it_hears(server, counting, tmp_path):
+    done = call("live", counting, "--server", server.url, "--output", tmp_path / "talk.srt")
+    assert done.code == 0, done
+    assert done.out.split() == numbers(0, 10)
+    assert len(done.out.splitlines()) == 3
+    assert f"server: {server.live}, model stub" in done.err
+    assert "00:00:01,000 --> 00:00:02,000\n4 5 6 7" in (tmp_path / "talk.srt").read_text()
+
+
+def test_live_takes_its_token_from_a_file(counting, tmp_path):
+    (tmp_path / "token").write_text(f"# of the office\n{TOKEN}\n")
+    (tmp_path / "wrong").write_text("fedcba9876543210fedcba9876543210\n")
+    with served(limits=UNHURRIED, tokens=Tokens([TOKEN])) as guarded:
+        for options, code in (
+            (["--token-file", tmp_path / "token"], 0),
+            ([], 1),
+            (["--token-file", tmp_path / "wrong"], 1),
+        ):
+            done = call("live", counting, "--server", guarded.url, *options)
+            assert done.code == code, done
+            assert (done.out.split() == numbers(0, 10)) == (code == 0)
+            assert code == 0 or "token" in done.err
+            assert TOKEN not in done.err
+
+
+def test_ctrl_c_lets_the_last_words_of_the_server_out(server, tmp_path):
+    talk = say(tmp_path / "talk.wav", *["one two three"] * 5)
+    with Running("live", talk, "--server", server.url) as live:
+        live.wait_for("server:")
+        server.until(lambda service: any(row.reached_s > 0.5 for row in service.table()), "it hears")
+        live.send(2)
+        done = live.end()
+    assert done.code == 0, done
+    assert done.out.strip()
+    server.until(lambda service: not service.open_sessions, "the session has ended")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--server", "localhost"], "is no server's address"),
+        (["--server", "ws://localhost:0"], "is no server's address"),
+        (["--server", "ws://localhost:1"], "nothing listens there"),
+        (["--server", "ws://no-such-host.invalid"], "cannot be reached"),
+        (["--server", "ws://user:secret@localhost:1"], "give --token-file"),
+        (["--server", "HERE/elsewhere"], "answers, but not as mmstream does"),
+        (["--server", "HERE", "--model", "nobody"], "there is no model 'nobody' here"),
+        (["--server", "HERE", "--language", "de"], "knows 'en' only"),
+        (["--server", "HERE", "--camera", "0"], "--camera does not go with --server"),
+        (["--server", "HERE", "--executor", "ray"], "--executor ray does not go with --server"),
+        (["--server", "HERE", "--token-file", "nowhere"], "No such file"),
+        (["--token-file", "nowhere"], "--token-file needs --server"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(server, counting, options, said):
+    done = call("live", counting, *[option.replace("HERE", server.url) for option in options])
+    assert done.code == 1
+    assert said in done.err
+    assert "secret" not in done.err
+    lines = [line for line in done.err.splitlines() if "WebSocket /" not in line]  # what the server says of it
+    assert len(lines) == 1, done.err
+    assert not done.out
