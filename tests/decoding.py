@@ -63,6 +63,19 @@ def refusal(decoding) -> str:
     return message
 
 
+def outcome(decoding) -> str | None:
+    """Decode it all; the one line that it was refused with, if it was."""
+    try:
+        packets = list(decoding.packets("test"))
+    except BadMedia as error:
+        line = str(error)
+    else:
+        line = None
+        assert all(isinstance(packet.data, AudioChunk | VideoFrame | Gap) for packet in packets)
+    assert line is None or (line.isprintable() and len(line) < 400)
+    return line
+
+
 def chunks(packets: Iterable[Packet]) -> list[Packet]:
     return [packet for packet in packets if isinstance(packet.data, AudioChunk)]
 
@@ -107,8 +120,8 @@ def only_child_of(pid: int | None) -> int:
     return child
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - one descriptor less than with Path
+def open_files(pid: int | str | None = "self") -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - one descriptor less than with Path
 
 
 def until(holds, what: str) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import statistics
-import sys
 import threading
-import time
 from itertools import pairwise
 
 import pytest
@@ -16,28 +11,20 @@ import pytest
 from mmstream.media import AudioChunk, VideoFrame
 from mmstream.server.decoding import (
     BadMedia,
-    BrokenMedia,
     Decoder,
-    DecoderUnavailable,
-    DecodingLimits,
     decode_file,
     warm_up,
 )
-from mmstream.server.decoding_zygote import Zygote, shared_zygote
+from mmstream.server.decoding_zygote import shared_zygote
 from mmstream.testing import ManualClock
 from operators.sources import MediaFile
-from operators.sources.errors import SourceError
 from tests.decoding import (
     WAIT_S,
     assert_same_media,
-    children_of,
     chunks,
     decode_live,
     frames,
-    only_child_of,
-    open_files,
     pieces_of,
-    until,
     writing,
 )
 from tests.media_samples import ffmpeg, noise, require_data, talking_picture, write_timed, write_wav
@@ -318,120 +305,3 @@ def test_close_frees_a_feed_that_waits(tmp_path):
         await feeding
 
     run(feed())
-
-
-# Processes
-
-
-def test_the_child_killed_half_way_ends_the_session_with_one_line(recorded, zygote):
-    data = recorded("webm").read_bytes()
-    decoder = Decoder()
-    child = only_child_of(zygote.pid)
-    decoder.write(data[: len(data) // 2])
-    packets = decoder.packets("test")
-    next(packets)
-    os.kill(child, signal.SIGKILL)
-    with pytest.raises(BrokenMedia, match="the media cannot be decoded: it ended the decoding process"):
-        list(packets)
-    decoder.write(data[len(data) // 2 :])  # whoever still writes is not troubled
-    decoder.end()
-
-
-def test_a_zygote_that_dies_takes_its_children_along_and_is_replaced(recorded):
-    data = recorded("ogg").read_bytes()
-    zygote = Zygote()
-    try:
-        decoder = Decoder(zygote=zygote)
-        assert zygote.pid is not None
-        child = only_child_of(zygote.pid)
-        first = zygote.pid
-        os.kill(first, signal.SIGKILL)
-        with pytest.raises(DecoderUnavailable):
-            list(decoder.packets("test"))
-        until(lambda: not _runs(child), "the child outlived the zygote")
-        assert_same_media(decode_live(data, zygote=zygote), decode_live(data))
-        assert zygote.pid != first
-    finally:
-        zygote.close()
-    assert zygote.pid is None
-
-
-def test_no_child_outlives_its_zygote(recorded):
-    zygote = Zygote()
-    decoder = Decoder(zygote=zygote)
-    child = only_child_of(zygote.pid)
-    zygote.close()
-    until(lambda: not _runs(child), "the child outlived the zygote")
-    decoder.close()
-
-
-def _runs(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] != "Z"  # one that nobody buries in this container
-    except OSError:
-        return False
-
-
-def test_a_zygote_that_cannot_start_says_so(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(DecoderUnavailable, match="cannot be started"):
-        Decoder(zygote=Zygote())
-
-
-def test_secrets_of_the_server_are_no_business_of_the_decoding_processes(monkeypatch):
-    monkeypatch.setenv("MMSTREAM_TOKEN", "secret")
-    zygote = Zygote()
-    try:
-        zygote.start()
-        with open(f"/proc/{zygote.pid}/environ") as file:  # noqa: PTH123
-            assert "secret" not in file.read()
-    finally:
-        zygote.close()
-
-
-def test_a_new_decoder_answers_in_less_than_50_ms(recorded):
-    data = recorded("ogg").read_bytes()[:6_000]
-    took_s = []
-    for _ in range(20):
-        began = time.perf_counter()
-        decoder = Decoder()
-        decoder.write(data)
-        next(iter(decoder.packets("test")))
-        took_s.append(time.perf_counter() - began)
-        decoder.close()
-    assert statistics.median(took_s) < 0.05
-
-
-def test_fifty_sessions_leave_nothing_behind(recorded, tmp_path, zygote):
-    webm, path = recorded("webm").read_bytes(), recorded("ogg")
-    until(lambda: not children_of(zygote.pid), "children of other tests")
-    files, threads = open_files(), threading.active_count()
-    for place in range(50):
-        match place % 5:
-            case 0:
-                list(decode_file(path).packets("test"))
-            case 1:  # given up half-way, by the reader
-                next(decode_file(path).packets("test"))
-            case 2:  # never read
-                decoder = Decoder()
-                decoder.write(webm[:1000])
-                decoder.close()
-            case 3:
-                with pytest.raises(SourceError):
-                    decode_live(os.urandom(5_000))
-            case 4:
-                decoder = Decoder()
-                decoder.write(webm)
-                packets = decoder.packets("test")
-                next(packets)
-                decoder.close()
-                assert list(packets) == []
-    until(lambda: not children_of(zygote.pid), "children left")
-    assert open_files() == files
-    assert threading.active_count() == threads
-
-
-def test_limits_must_be_positive():
-    with pytest.raises(ValueError, match="memory_mb must be more than 0, not 0"):
-        DecodingLimits(memory_mb=0)
