@@ -15,13 +15,16 @@ import json
 import ssl
 import termios
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
 from mmstream.server.limits import Limits, network_of
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 KEEP_ALIVE_S = 5
 LINGER_S = 5.0  # an answer given before the body is there: so long is the rest read, so that the answer arrives
@@ -245,6 +248,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._doors.leave(self._address)
         super().connection_lost(exc)
 
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # a refusal is an answer too; uvicorn would log a fault of ours
+
     def shutdown(self) -> None:
         """As uvicorn's, which fails, and leaves the other connections alone, where a close is under way already."""
         if self.handshake_complete and not self.close_sent and self.conn.state is not State.OPEN:
@@ -284,5 +292,5 @@ def uvicorn_options(limits: Limits, tls: ssl.SSLContext | None) -> dict[str, Any
         "proxy_headers": False,  # anybody could write any address into them
         "access_log": False,
         "log_config": None,
-        "log_level": "warning",
+        "log_level": "error",
     }

@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from mmstream.server.events import EventLog, as_text, event_of, statistics_event
 from mmstream.server.logs import name_session
@@ -285,6 +285,9 @@ class Connection:
         return task
 
     async def _send(self, text: str) -> None:
+        """Raises WebSocketDisconnect: the connection is over, or another task has found it broken."""
+        if self._websocket.application_state is WebSocketState.DISCONNECTED:
+            raise WebSocketDisconnect(1006)
         await self._websocket.send_text(text)
 
 

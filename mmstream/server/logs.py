@@ -24,6 +24,7 @@ LONGEST = 8_000  # characters of a message or a trace
 LONGEST_PATH = 200
 QUIET = ("/health", "/ready", "/metrics")  # asked every few seconds by machines
 OURS = ("mmstream", "operators", "uvicorn")
+TALKATIVE = ("uvicorn", "python_multipart")  # a line for whatever strangers send, as often as they send it
 HIDDEN = "***"
 HEAD = ("time", "level", "logger", "message")
 
@@ -93,6 +94,8 @@ def set_up(form: LogForm, tokens: Tokens, stream: IO[str] | None = None, *, verb
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("mmstream", "operators"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mmstream.core import Packet
 from mmstream.media import Caption, Gap
@@ -156,6 +156,9 @@ class _Connection:
                 await self._websocket.close(code, reason)
 
     async def _send(self, message: Message) -> None:
+        """Raises WebSocketDisconnect: the connection is over, or another task has found it broken."""
+        if self._websocket.application_state is WebSocketState.DISCONNECTED:
+            raise WebSocketDisconnect(1006)
         await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
 
 
