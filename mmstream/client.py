@@ -40,10 +40,8 @@ RETRY_S = (0.25, 4.0)  # between two tries: at first, and at most
 LAST_WORDS_S = 15.0  # a server that is gone is waited for, once the sound has ended
 UNSHOWN_S = 2.0  # speech that has begun so lately may not have been shown yet
 MOST_HEARD = 1024  # captions that wait to be taken
-MOST_FAILURES = 3  # sessions that fail one after another
 
-SERVER_ENDS, SERVER_FAILS = 1012, 1011
-FATAL = {4400, 4401, 4403, 4404, 4409, 4413, 4415}  # another try would end the same
+RESUMABLE = {1001, 1006, 4429}  # close codes after which the server still has the session, or may have it
 LOST = "the server was gone for too long"
 
 
@@ -84,8 +82,8 @@ class RemoteSession:
         self._next = 0  # number of the first utterance of a session that would begin now
         self._open: Heard | None = None  # the utterance under way
         self._settled = 0.0  # media second up to which nothing needs to be heard again
-        self._refusal: tuple[str, str] | None = None  # code and message of the connection's last words
-        self._failures = 0
+        self._refusal = ""  # the connection's last words, where they were a no
+        self._gone: str | None = None  # what the user was told of a server that is gone
         self._pause_s = RETRY_S[0]  # before the next try
 
     def open(self) -> None:
@@ -119,7 +117,7 @@ class RemoteSession:
         """What has come since. ``wait``: until something has; then nothing means the end.
 
         Raises:
-            ServerError: the server says no, or is gone for good.
+            ServerError: what came from the server is nothing that a server says.
         """
         with self._changed:
             if wait:
@@ -168,15 +166,15 @@ class RemoteSession:
             self._changed.notify_all()
 
     async def _talk(self) -> None:
-        """Connect, again and again, until the session has ended.
+        """Connect, again and again, until the session has ended. Once it has begun, no fault of a server ends it.
 
         Raises:
-            ServerError: it cannot go on.
+            ServerError: it has not begun.
         """
         self._woken, self._talking = asyncio.Event(), asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         while True:
-            self._refusal = None
+            self._refusal = ""
             try:
                 await self._connected()
                 return
@@ -184,11 +182,11 @@ class RemoteSession:
                 if self._state == "opening":
                     raise ServerError(why_not_connected(self.address, fault, OPEN_S)) from fault
             except ConnectionClosed as closed:
-                self._judge(closed)
+                self._judge(closed.rcvd.code if closed.rcvd is not None else 1006)
             if self._finished_at is not None and time.monotonic() - self._finished_at > LAST_WORDS_S:
-                raise ServerError(f"--server {self.address}: is gone: the last words are lost")
-            if self._pause_s == RETRY_S[0]:
-                log.warning("the server is gone: trying again")
+                self._give_up()
+                return
+            self._say_gone()
             await asyncio.sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s, RETRY_S[1])
 
@@ -227,6 +225,7 @@ class RemoteSession:
     def _first_message(self) -> str:
         if self._token is not None:
             return json.dumps({"type": "resume", "protocol": 1, "token": self._token, "after": self._seq})
+        self._place()
         media = {"kind": "pcm", "sample_rate": SAMPLE_RATE, "channels": 1}
         offset_s = self._origin / BYTES_PER_S
         return json.dumps({"type": "start", "protocol": 1, "media": media, "offset_s": offset_s, **self._ask})
@@ -237,12 +236,12 @@ class RemoteSession:
             self.model = _printable(event["model"])
         else:
             self._at = self._origin + event["received_bytes"]
-        self._pause_s = RETRY_S[0]
         with self._changed:
             if self._state == "opening":
                 self._state = "open"
                 log.info("server: %s, model %s", self.address, self.model)
-            else:
+            elif self._gone is not None:
+                self._gone = None
                 log.info("the server is back")
             self._changed.notify_all()
 
@@ -252,7 +251,7 @@ class RemoteSession:
             self._woken.clear()
             piece = self._tape.read(self._at, PIECE)
             if piece is None:  # it came too late to be told: another session goes on behind the loss
-                self._begin_anew()
+                self._close_utterance()
                 await socket.close()
                 return
             if piece:
@@ -267,6 +266,8 @@ class RemoteSession:
     def _hear(self, event: dict[str, Any]) -> None:
         """Take an event."""
         self._seq = event.get("seq", self._seq)
+        if event["type"] != "error":
+            self._pause_s = RETRY_S[0]
         if event["type"] == "caption":
             words = [tuple(map(_word, event[part])) for part in ("stable", "unstable")]
             caption = Caption(self._base + event["index"], words[0], words[1], event["final"], event["language"])
@@ -274,14 +275,13 @@ class RemoteSession:
             self._open = None if caption.final else heard
             if caption.final:
                 self._settled, self._next = max(self._settled, heard.end), caption.index + 1
-            self._failures = 0
             self._put(heard)
         elif event["type"] == "gap":
             self._put(Heard(event["start"], event["end"], Gap(event["medium"], event["reason"])))
         elif event["type"] == "statistics" and self._open is None:
             self._settled = max(self._settled, event["received_s"] - event["lag_ms"] / 1000 - UNSHOWN_S)
         elif event["type"] == "error":
-            self._refusal = event["code"], _printable(event["message"])
+            self._refusal = _printable(event["message"])
 
     def _put(self, heard: Heard) -> None:
         with self._changed:
@@ -297,40 +297,49 @@ class RemoteSession:
             self._woken.clear()
             await _within(PING_S, self._woken)
 
-    def _judge(self, closed: ConnectionClosed) -> None:
-        """What the end of a connection means: the session can be resumed, or starts anew, or is over.
+    def _judge(self, code: int) -> None:
+        """What the end of a connection means: the session can be resumed, or starts anew.
 
         Raises:
-            ServerError: it is over.
+            ServerError: it has not begun.
         """
-        number = closed.rcvd.code if closed.rcvd is not None else 1006
-        code, message = self._refusal or ("", "")
-        if self._state == "opening" or (number in FATAL and code != "unknown_session"):
-            raise ServerError(f"--server {self.address}: {message or f'closed the connection ({number})'}")
-        if number == SERVER_FAILS:
-            self._failures += 1
-            if self._failures > MOST_FAILURES:
-                raise ServerError(f"--server {self.address}: {message or 'fails again and again'}")
-        if number in (SERVER_ENDS, SERVER_FAILS, 4404, 4408):
-            self._begin_anew()
+        if self._state == "opening":
+            raise ServerError(f"--server {self.address}: {self._refusal or f'closed the connection ({code})'}")
+        if code not in RESUMABLE:
+            self._close_utterance()
 
-    def _begin_anew(self) -> None:
-        """The server's session is gone: the next one goes on behind the last word that is certain."""
-        if self._token is None:
-            return
+    def _say_gone(self) -> None:
+        if self._gone is None or self._refusal not in ("", self._gone):
+            self._gone = self._refusal
+            log.warning("%s: trying again", self._refusal or "the server is gone")
+
+    def _close_utterance(self) -> None:
+        """The server's session is gone: what is certain of the utterance under way stays, the rest is heard again."""
         self._token = None
         if self._open is not None and isinstance(self._open.data, Caption) and self._open.data.stable:
             caption, end = self._open.data, self._open.data.stable[-1].end
             self._put(Heard(self._open.start, end, replace(caption, unstable=(), final=True)))
             self._settled, self._next = max(self._settled, end), caption.index + 1
-        self._base = self._next
         self._open = None
+        self._base = self._next
+
+    def _place(self) -> None:
+        """Where a new session begins: behind what is certain, as far back as the tape goes."""
         settled = 2 * round(self._settled * SAMPLE_RATE)
         self._origin = max(settled, self._tape.begin)
-        if self._origin > settled:
-            start, end = settled / BYTES_PER_S, self._origin / BYTES_PER_S
-            self._put(Heard(start, end, Gap("audio", LOST)))
-            self._settled = end
+        self._lose(settled, self._origin)
+
+    def _lose(self, begin: int, end: int) -> None:
+        """What lies between the two positions will not be heard."""
+        if end > begin:
+            self._settled = end / BYTES_PER_S
+            self._put(Heard(begin / BYTES_PER_S, self._settled, Gap("audio", LOST)))
+
+    def _give_up(self) -> None:
+        """The sound has ended, and the server does not come back."""
+        log.warning("the server is gone: the last words are lost")
+        self._close_utterance()
+        self._lose(2 * round(self._settled * SAMPLE_RATE), self._tape.end)
 
 
 async def _within(seconds: float, event: asyncio.Event) -> bool:

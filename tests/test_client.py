@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmstream import client
-from mmstream.client import RemoteSession, ServerError
+from mmstream.client import RemoteSession
 from mmstream.client_tape import Tape
 from mmstream.media import Caption, Gap
 from mmstream.server.tokens import Tokens
@@ -164,21 +164,41 @@ def test_a_server_that_is_gone_for_good_is_not_waited_for_at_the_end(opened, mon
     with served(limits=UNHURRIED) as first:
         session = opened(first.live)
         session.feed(spoken(0, 4))
-        until(session, "3")
-    with pytest.raises(ServerError, match="the last words are lost"):
-        rest(session)
+        found = until(session, "3")
+    session.feed(spoken(4, 6))
+    found += rest(session)
+    assert words(found) == numbers(0, 4)
+    assert (found[-1].start, found[-1].end, type(found[-1].data)) == (4 * WORD_S, 6 * WORD_S, Gap)
 
 
-def test_a_session_that_somebody_else_has_taken_over_is_over(server, opened):
+def test_a_session_that_somebody_else_has_taken_over_starts_anew(server, opened):
     session = opened(server.live)
+    session.feed(spoken(0, 6))
+    found = until(session, "5")
 
     async def take_over():
         async with talking(server.live) as talk:
             await talk.resume(session._token, 0)
 
     asyncio.run(take_over())
-    with pytest.raises(ServerError, match="another connection"):
-        session.take(wait=True)
+    session.feed(spoken(6, 9))
+    found += rest(session)
+    assert words(found) == numbers(0, 9)
+    assert is_one_session(found)
+
+
+def test_one_that_the_new_server_does_not_let_in_asks_again(opened, caplog):
+    with served(limits=UNHURRIED) as first:
+        session = opened(first.live)
+        session.feed(spoken(0, 4))
+        found = until(session, "3")
+    with served(limits=UNHURRIED, port=first.port, tokens=Tokens([TOKEN])) as guarded:
+        guarded.until(lambda _: "token" in caplog.text, "it is told so")
+    with served(limits=UNHURRIED, port=first.port):
+        session.feed(spoken(4, 6))
+        found += rest(session)
+    assert words(found) == numbers(0, 6)
+    assert is_one_session(found)
 
 
 def test_the_tape_keeps_the_latest():
