@@ -1,5 +1,6 @@
 """The whole server, over the network: what it logs of strangers, what it tells them of its faults, what they leave."""
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -12,7 +13,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from mmstream.server.app import make_app
 from mmstream.server.service import Service
+from mmstream.server.settings import Settings
 from mmstream.server.tokens import Tokens
 from tests.command_line import Running
 from tests.guarded import OTHER, TOKEN, WAIT_S, bearer, logging_lines
@@ -21,6 +24,7 @@ from tests.serving import served
 from tests.stub import Numbers, spoken
 
 START = {"type": "start", "protocol": 1, "media": {"kind": "pcm"}}
+PING = json.dumps({"type": "ping"})
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 
@@ -161,6 +165,30 @@ def test_a_fault_of_the_service_is_a_reference(server, logged):
     references = [line["reference"] for line in logged() if "trace" in line]
     assert answer.json()["error"]["reference"] in references
     assert len(references) == 2
+
+
+def test_a_client_that_is_gone_before_it_is_greeted_is_no_fault():
+    """The answer to its ping finds the connection broken, and only then the greeting is sent."""
+    first = [{"type": "websocket.receive", "text": json.dumps(START)}, {"type": "websocket.receive", "text": PING}]
+    scope = {"type": "websocket", "path": "/v1/live", "scheme": "ws", "query_string": b"", "subprotocols": []}
+    scope |= {"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1)}
+
+    async def talk(app):
+        said = iter([{"type": "websocket.connect"}, *first])
+
+        async def receive():
+            return next(said, None) or await asyncio.Event().wait()
+
+        async def send(message):
+            if message["type"] != "websocket.accept":
+                raise OSError
+
+        await asyncio.wait_for(app(scope, receive, send), WAIT_S)
+
+    with served() as server, logging_lines() as lines:
+        asyncio.run(talk(make_app(server.service, Settings())))
+        assert server.service.open_sessions == 1  # it may come back
+    assert not [line for line in lines() if line["level"] in ("warning", "error")]
 
 
 # Uploads
