@@ -81,6 +81,12 @@ class Served:
             waited_s += 0.02
 
 
+def live_address(line: str) -> str:
+    """The address of the live protocol in the line with which `mmstream serve` says where it is."""
+    (url,) = [word for word in line.split() if word.startswith("http")]
+    return url.replace("http", "ws", 1) + "/v1/live"
+
+
 @contextlib.contextmanager
 def served(*models: str, executor: Any = "local", workers: int = 1, **settings: Any) -> Iterator[Served]:
     """A server of ``models``, or of the stub where none is named; ``settings``: of ``Settings``."""

@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 from tests.command_line import Running
+from tests.serving import live_address
 from tests.talking import talking
 
 WARM, IDLE = 50, 500  # sessions before the first look, and between the two
@@ -33,7 +34,7 @@ def test_500_idle_sessions_cost_50_kb_each_at_most():
             return (memory_kb(pid) - before) / IDLE
 
     with Running("serve", "--model", "sphinx", "--port", "0", "--sessions", WARM + IDLE) as server:
-        address = server.wait_for("serving on").split()[-1].replace("http", "ws", 1) + "/v1/live"
+        address = live_address(server.wait_for("serving on"))
         each_kb = asyncio.run(asyncio.wait_for(go(address, server.process.pid), WAIT_S))
     print(f"an idle session: {each_kb:.1f} KB")
     assert each_kb <= MOST_KB

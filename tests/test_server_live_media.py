@@ -18,7 +18,7 @@ from mmstream.server.lines import CUT, Container, Pcm
 from mmstream.server.service import Service
 from tests.command_line import BANK, WEATHER, Running, say
 from tests.media_samples import ffmpeg, require_data
-from tests.serving import served
+from tests.serving import live_address, served
 from tests.talking import CONTAINER, captions, heard, talking, words
 from tests.test_server_live import UNHURRIED
 
@@ -187,7 +187,7 @@ def test_ctrl_c_lets_the_last_words_out(talk):
             return code, idle_code, one.events
 
     with Running("serve", "--model", "sphinx", "--port", "0") as server:
-        address = server.wait_for("serving on").split()[-1].replace("http", "ws", 1) + "/v1/live"
+        address = live_address(server.wait_for("serving on"))
         code, idle_code, events = run(go(address, server))
         done = server.end()
     assert (code, idle_code) == (1012, 1012)

@@ -60,7 +60,7 @@ class Lines(logging.Formatter):
         }
         fields |= {name: value for name, value in _names(record).items() if value is not None}
         for name, value in record.__dict__.items():
-            if name not in _KNOWN and name not in fields:
+            if name not in _KNOWN and name not in fields and not name.startswith("_"):  # Ray adds such
                 fields[name] = value if isinstance(value, int | float | None) else self.hide(str(value))
         if record.exc_info:
             fields["trace"] = self.hide(self.formatException(record.exc_info))
