@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
-from mmstream.client_address import ServerError, checked_address, why_not_connected
+from mmstream.client_address import ServerError, checked_address, is_overheard, why_not_connected
 from mmstream.client_tape import Tape
 from mmstream.core import MmstreamError
 from mmstream.media import Caption, Gap, Word
@@ -97,6 +97,8 @@ class RemoteSession:
             self._changed.wait_for(lambda: self._state != "opening")
             if self._error is not None:
                 raise self._error
+        if is_overheard(self.address):
+            log.warning("%s is not encrypted: others on the way can listen; wss:// is", self.address)
 
     def feed(self, pcm: bytes) -> None:
         """Sound goes on with this: 16-bit samples. Never waits; what a server cannot be told in time is lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -49,6 +50,17 @@ def checked_address(address: str) -> str:
     if parts.username is not None:
         raise ServerError("--server: a token is no part of the address: give --token-file")
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") or PATH, parts.query, ""))
+
+
+def is_overheard(address: str) -> bool:
+    """Whether what is said to this address goes over a network in the clear."""
+    parts = urlsplit(address)
+    if parts.scheme == "wss" or parts.hostname == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:  # a name
+        return True
 
 
 def why_not_connected(address: str, fault: Exception, waited_s: float) -> str:

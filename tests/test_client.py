@@ -7,6 +7,7 @@ import pytest
 
 from mmstream import client
 from mmstream.client import RemoteSession
+from mmstream.client_address import is_overheard
 from mmstream.client_tape import Tape
 from mmstream.media import Caption, Gap
 from mmstream.server.tokens import Tokens
@@ -213,6 +214,21 @@ def test_the_tape_keeps_the_latest():
     assert tape.read(7, 99) == b"789abc\0\0\0\0"
     tape.add_silence(100)
     assert (tape.begin, tape.end) == (107, 117)
+
+
+@pytest.mark.parametrize(
+    ("address", "overheard"),
+    [
+        ("ws://localhost:1/", False),
+        ("ws://127.0.0.9:1/", False),
+        ("ws://[::1]:1/", False),
+        ("wss://a.example/", False),
+        ("ws://a.example/", True),
+        ("ws://192.168.0.7:8000/", True),
+    ],
+)
+def test_what_can_be_overheard_is_known(address, overheard):
+    assert is_overheard(address) == overheard
 
 
 # The command.
