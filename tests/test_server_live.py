@@ -270,6 +270,17 @@ def test_a_wrong_message_ends_the_session(server, message):
     server.until(lambda service: not service.open_sessions, "the session goes")
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_what_is_not_json_does_not_come_back_in_a_pong(server, number):
+    async def go():
+        async with talking(server.live) as talk:
+            await talk.start()
+            await talk.socket.send(f'{{"type": "ping", "id": [{number}]}}')
+            return await talk.rest()
+
+    assert run(go()) == 4400
+
+
 def test_media_after_finish_is_a_mistake(server):
     async def go():
         async with talking(server.live) as talk:

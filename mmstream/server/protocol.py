@@ -5,9 +5,10 @@ docs/protocol.md is the contract; ``events`` makes what the server says.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from mmstream.server.refusal import Refusal
 from operators.sources.incoming import PCM_CHANNELS, PCM_RATES
@@ -97,6 +98,13 @@ class Ping(_Message):
 
     type: Literal["ping"]
     id: Any = None  # comes back as it is
+
+    @field_validator("id")
+    @classmethod
+    def _can_come_back(cls, value: Any) -> Any:
+        """Raises ValueError: it holds NaN or infinity, which are read in JSON here, but by nobody else."""
+        json.dumps(value, allow_nan=False)
+        return value
 
 
 First = Annotated[Start | Resume, Field(discriminator="type")]
