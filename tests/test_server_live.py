@@ -356,7 +356,7 @@ def test_a_flood_of_connections_is_outlived(impatient):
         return await asyncio.gather(*(one(number) for number in range(150)))
 
     outcomes = run(go())
-    assert set(outcomes) <= {"served", "full"}
+    assert set(outcomes) <= {"served", "full", "idle"}  # the last: on a machine so busy that it said start too late
     assert outcomes.count("served") >= 4
     impatient.until(lambda service: not service.open_sessions and not service.table(), "no session is left")
     assert words(run(heard(impatient.live, spoken(0, 8)))) == numbers(0, 8)
