@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from mmstream.core import MmstreamError
-from mmstream.server.uploads import BadForm, QuotaFull, TooLarge, Uploads
+from mmstream.server.uploads import FIELD_BYTES, BadForm, QuotaFull, TooLarge, Uploads
 from tests.decoding import open_files
 
 SIZE = 1_000_000  # bytes of a usual upload here
@@ -35,11 +35,6 @@ def lying(uploads):
     return list(uploads.folder.iterdir())
 
 
-async def sent(data, piece=100_000):
-    for begin in range(0, len(data), piece):
-        yield data[begin : begin + piece]
-
-
 def part(name, content, file_name=None):
     named = "" if file_name is None else f'; filename="{file_name}"'
     head = f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"{named}\r\n\r\n'
@@ -49,6 +44,20 @@ def part(name, content, file_name=None):
 END = f"--{BOUNDARY}--\r\n".encode()
 
 
+def form_of(content):
+    return part("file", content, "a.wav") + END
+
+
+async def sent(data, piece=100_000):
+    for begin in range(0, len(data), piece):
+        yield data[begin : begin + piece]
+
+
+def receiving(uploads, content, announced=None):
+    """A form with one file is received; ``announced``: how long the client says that the file is."""
+    return uploads.receive(FORM, sent(form_of(content)), None if announced is None else announced + FIELD_BYTES)
+
+
 # What is received
 
 
@@ -56,10 +65,10 @@ def test_an_upload_is_a_private_file_as_long_as_it_is_used(uploads):
     data = os.urandom(SIZE)
 
     async def receive():
-        async with uploads.receive(sent(data), len(data)) as path:
-            assert path.read_bytes() == data
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        async with receiving(uploads, data, len(data)) as form:
+            assert form.file.read_bytes() == data
+            assert stat.S_IMODE(form.file.stat().st_mode) == 0o600
+            assert stat.S_IMODE(form.file.parent.stat().st_mode) == 0o700
             assert uploads.held_bytes == SIZE
 
     asyncio.run(receive())
@@ -69,12 +78,12 @@ def test_it_is_on_disk_while_it_still_comes(uploads):
     on_disk = []
 
     async def coming():
-        async for chunk in sent(bytes(SIZE)):
+        async for chunk in sent(form_of(bytes(SIZE))):
             yield chunk
             on_disk.append(lying(uploads)[0].stat().st_size)
 
     async def receive():
-        async with uploads.receive(coming()):
+        async with uploads.receive(FORM, coming()):
             pass
 
     asyncio.run(receive())
@@ -87,7 +96,7 @@ def test_a_form_is_taken_apart_however_it_is_cut(uploads, piece):
     fields = part("model", b"auto"), part("file", content, "../../etc/passwd"), part("a[]", b"1"), part("a[]", b"2")
 
     async def receive():
-        async with uploads.receive_form(FORM, sent(b"".join(fields) + END, piece)) as form:
+        async with uploads.receive(FORM, sent(b"".join(fields) + END, piece)) as form:
             assert form.file.read_bytes() == content
             assert form.file.parent == uploads.folder
             assert (form.file_name, form.file_bytes) == ("../../etc/passwd", len(content))
@@ -127,41 +136,35 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_form_with_one_file_is_refused(uploads, kind):
     content_type, body, says = BAD[kind]
-    asyncio.run(refused(uploads.receive_form(content_type, sent(body)), BadForm, says))
+    asyncio.run(refused(uploads.receive(content_type, sent(body)), BadForm, says))
 
 
 def test_a_form_whose_fields_are_too_large_or_too_many_is_refused(uploads):
-    asyncio.run(refused(uploads.receive_form(FORM, sent(part("a", bytes(70_000)))), TooLarge, "fields of the form"))
-    asyncio.run(refused(uploads.receive_form(FORM, sent(part("a", b"") * 101)), TooLarge, "more than 100 fields"))
+    asyncio.run(refused(uploads.receive(FORM, sent(part("a", bytes(70_000)))), TooLarge, "fields of the form"))
+    asyncio.run(refused(uploads.receive(FORM, sent(part("a", b"") * 101)), TooLarge, "more than 100 fields"))
 
 
-@pytest.mark.parametrize("announced", [2 * SIZE + 1, None])
+@pytest.mark.parametrize("announced", [2 * SIZE + FIELD_BYTES + 1, None])
 def test_a_file_larger_than_allowed_is_refused_whether_announced_or_not(uploads, announced):
     seen = []
 
     async def coming():
-        async for chunk in sent(bytes(3 * SIZE)):
+        async for chunk in sent(form_of(bytes(3 * SIZE))):
             seen.append(chunk)
             yield chunk
 
-    asyncio.run(refused(uploads.receive(coming(), announced), TooLarge, "larger than 2 MB"))
+    asyncio.run(refused(uploads.receive(FORM, coming(), announced), TooLarge, "larger than 2 MB"))
     assert len(seen) == (21 if announced is None else 0)
-
-
-def test_a_form_larger_than_allowed_is_refused(uploads):
-    body = part("file", bytes(2 * SIZE + 1), "a.wav") + END
-    asyncio.run(refused(uploads.receive_form(FORM, sent(body), len(body) + 100_000), TooLarge, "larger than 2 MB"))
-    asyncio.run(refused(uploads.receive_form(FORM, sent(body)), TooLarge, "larger than 2 MB"))
 
 
 @pytest.mark.parametrize("announced", [2 * SIZE, None])
 def test_all_uploads_together_keep_to_the_quota_and_their_room_comes_back(uploads, announced):
     async def receive():
-        async with uploads.receive(sent(bytes(2 * SIZE))):
-            await refused(uploads.receive(sent(bytes(2 * SIZE)), announced), QuotaFull, "try again later")
-            async with uploads.receive(sent(bytes(SIZE))):
+        async with receiving(uploads, bytes(2 * SIZE)):
+            await refused(receiving(uploads, bytes(2 * SIZE), announced), QuotaFull, "try again later")
+            async with receiving(uploads, bytes(SIZE)):
                 assert uploads.held_bytes == 3 * SIZE
-        async with uploads.receive(sent(bytes(2 * SIZE)), announced):
+        async with receiving(uploads, bytes(2 * SIZE), announced):
             pass
 
     asyncio.run(receive())
@@ -169,7 +172,7 @@ def test_all_uploads_together_keep_to_the_quota_and_their_room_comes_back(upload
 
 def test_a_disk_that_is_nearly_full_takes_nothing(tmp_path):
     with Uploads(spare_bytes=1 << 60, parent=tmp_path) as uploads:
-        asyncio.run(refused(uploads.receive(sent(bytes(SIZE))), QuotaFull, "server's disk"))
+        asyncio.run(refused(receiving(uploads, bytes(SIZE)), QuotaFull, "server's disk"))
         assert lying(uploads) == []
         assert uploads.held_bytes == 0
 
@@ -179,12 +182,12 @@ def test_a_disk_that_is_nearly_full_takes_nothing(tmp_path):
 
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(uploads):
     async def coming():
-        async for chunk in sent(bytes(SIZE)):
+        async for chunk in sent(form_of(bytes(SIZE))):
             yield chunk
         assert lying(uploads)
         raise ConnectionError("gone")
 
-    asyncio.run(refused(uploads.receive(coming()), ConnectionError, "gone"))
+    asyncio.run(refused(uploads.receive(FORM, coming()), ConnectionError, "gone"))
 
 
 def test_a_request_that_is_cancelled_leaves_nothing(uploads):
@@ -192,13 +195,13 @@ def test_a_request_that_is_cancelled_leaves_nothing(uploads):
         here = asyncio.Event()
 
         async def coming():
-            async for chunk in sent(bytes(SIZE)):
+            async for chunk in sent(form_of(bytes(SIZE))[: -len(END)]):
                 yield chunk
             here.set()
             await asyncio.Event().wait()
 
         async def take():
-            async with uploads.receive(coming()):
+            async with uploads.receive(FORM, coming()):
                 pytest.fail("it has no end")
 
         taking = asyncio.create_task(take())
@@ -213,7 +216,7 @@ def test_a_request_that_is_cancelled_leaves_nothing(uploads):
 
 def test_a_request_that_fails_leaves_nothing(uploads):
     async def receive():
-        async with uploads.receive(sent(bytes(SIZE))):
+        async with receiving(uploads, bytes(SIZE)):
             raise RuntimeError("a mistake of ours")
 
     with pytest.raises(RuntimeError, match="a mistake of ours"):
@@ -226,11 +229,11 @@ from mmstream.server.uploads import Uploads
 
 async def receive():
     async def coming():
-        yield bytes(1_000_000)
+        yield b'--x\\r\\ncontent-disposition: form-data; name="file"; filename="a"\\r\\n\\r\\n' + bytes(1_000_000)
         print(uploads.folder, flush=True)
         await asyncio.Event().wait()
 
-    async with uploads.receive(coming()):
+    async with uploads.receive("multipart/form-data; boundary=x", coming()):
         pass
 
 with Uploads(parent=pathlib.Path(sys.argv[1])) as uploads:

@@ -61,10 +61,6 @@ class Doors:
         else:
             del self._by_address[address]
 
-    def inside(self) -> int:
-        """Connections now."""
-        return self._all
-
 
 class _Stall:
     """Cuts a connection whose client does not read what waits for it."""

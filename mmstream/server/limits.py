@@ -158,10 +158,6 @@ class Seats:
         else:
             del self._held[caller]
 
-    def held(self) -> int:
-        """By all callers together."""
-        return sum(self._held.values())
-
 
 class BodyLimit:
     """ASGI middleware: a body that is too long is answered with 413, one that trickles in with 408.

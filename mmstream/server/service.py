@@ -67,7 +67,8 @@ class Service:
         sets: Sequence[str] = (),
         allow: Sequence[str] = (),
     ) -> None:
-        """``models``: by name, or as they are, the default first. ``sessions``: how many may be open, live ones and files together.
+        """``models``: by name, or as they are, the default first. ``sessions``: how many may be open, live ones and
+        files together.
 
         Raises:
             ModelError: a model is not on this machine.

@@ -143,26 +143,12 @@ class Uploads:
             os.close(guard)
 
     @asynccontextmanager
-    async def receive(self, chunks: AsyncIterable[bytes], announced: int | None = None) -> AsyncIterator[Path]:
-        """The bytes of ``chunks`` as a file, until the context ends, however it ends.
-
-        ``announced``: how many there will be, if the client says; what is too much is then refused at once.
-
-        Raises:
-            TooLarge, QuotaFull: as the names say; nothing is left behind.
-        """
-        self._expect(announced)
-        with self._file() as upload:
-            async for chunk in chunks:
-                await upload.add(chunk)
-            await upload.finish()
-            yield upload.path
-
-    @asynccontextmanager
-    async def receive_form(
+    async def receive(
         self, content_type: str, chunks: AsyncIterable[bytes], announced: int | None = None, name: str = "file"
     ) -> AsyncIterator[Form]:
-        """A ``multipart/form-data`` body with one file, in the field ``name``; as for ``receive``.
+        """A ``multipart/form-data`` body with one file, in the field ``name``; it is there until the context ends.
+
+        ``announced``: how many bytes there will be, if the client says; what is too much is then refused at once.
 
         Raises:
             BadForm: it is none, or holds no file, or several.
@@ -178,9 +164,7 @@ class Uploads:
             except FormTooLarge as error:
                 raise TooLarge(str(error)) from None
 
-    def _expect(self, announced: int | None) -> None:
-        if announced is None:
-            return
+    def _expect(self, announced: int) -> None:
         if announced > self.file_bytes:
             raise TooLarge(f"the file is larger than {_megabytes(self.file_bytes)}")
         if announced > self.total_bytes - self._held_bytes:

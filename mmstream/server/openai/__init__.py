@@ -101,7 +101,7 @@ async def _received(request: Request, uploads: Uploads) -> AsyncIterator[Form]:
     length = request.headers.get("content-length", "")
     announced = int(length) if length.isdecimal() else None
     try:
-        async with uploads.receive_form(request.headers.get("content-type", ""), request.stream(), announced) as form:
+        async with uploads.receive(request.headers.get("content-type", ""), request.stream(), announced) as form:
             yield form
     except QuotaFull as full:
         raise Refusal("full", str(full), 503, 4429, RETRY_AFTER_S) from full
