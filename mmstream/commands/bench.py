@@ -12,6 +12,7 @@ from mmstream.commands.options import ExecutorOption
 from mmstream.core import MmstreamError
 from mmstream.spelling import did_you_mean
 
+PARTS: tuple[Literal["overhead", "idle", "sessions"], ...] = ("overhead", "idle", "sessions")
 WAYS: tuple[Literal["kill", "freeze", "node"], ...] = ("kill", "freeze", "node")
 
 bench = typer.Typer(
@@ -270,3 +271,34 @@ def chaos(
         else:
             trials.append(Trial(way, max(1, faults // 10), int(way == "freeze"), max(45.0, seconds / 5)))
     show(measure_chaos(trials, sessions, model, speech, seed, _say), json_only=json)
+
+
+@bench.command()
+def serve(
+    parts: Annotated[
+        list[str] | None, typer.Option("--part", help="overhead, idle or sessions; by default all.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Of all but the sessions that speak.")] = "sphinx",
+    seconds: Annotated[float, typer.Option(min=4.0, help="Of speech, in each round.")] = 30.0,
+    idle: Annotated[int, typer.Option(min=1, help="Sessions that wait.")] = 500,
+    sessions: Annotated[int, typer.Option(min=1, help="Sessions that speak, to a stub.")] = 100,
+    rounds: Rounds = 3,
+    speech: Speech = None,
+    json: JsonOnly = False,
+) -> None:
+    """The server: what it adds to `mmstream live` in process, what waiting sessions cost it, how many may speak.
+
+    Examples:
+
+        mmstream bench serve
+
+        mmstream bench serve --part sessions --sessions 200 --rounds 1
+    """
+    from mmstream.benchmarks.serve import Plan, measure_serve
+    from mmstream.benchmarks.table import show
+
+    for part in parts or ():
+        if part not in PARTS:
+            raise MmstreamError(f"--part {part}: unknown{did_you_mean(part, PARTS, 'known are')}")
+    chosen = tuple(part for part in PARTS if part in (parts or PARTS))
+    show(measure_serve(Plan(chosen, model, seconds, idle, sessions), rounds, speech, _say), json_only=json)
