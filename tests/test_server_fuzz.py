@@ -238,11 +238,14 @@ def assert_says_nothing_of_itself(text: str) -> None:
     assert ".py" not in text
 
 
+HEARING = {"max_size": None, "max_queue": None, "close_timeout": HANG_S}  # a client that waits for nothing but us
+
+
 def converse(target, address, steps, end, finish, **options):
     """Say it all, and hear the answers out until the close."""
     refused, closed = None, None
     try:
-        with connect(target.sockets + address, max_size=None, close_timeout=HANG_S, **options) as client:
+        with connect(target.sockets + address, **HEARING, **options) as client:
             for step in steps:
                 client.send(step)
             if end == "drop":
