@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,10 +16,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from mmstream.server.app import make_app
+from mmstream.server.decoding_zygote import shared_zygote
 from mmstream.server.service import Service
 from mmstream.server.settings import Settings
 from mmstream.server.tokens import Tokens
 from tests.command_line import Running
+from tests.decoding import children_of, only_child_of, until
 from tests.guarded import OTHER, TOKEN, WAIT_S, bearer, logging_lines
 from tests.media_samples import noise, write_wav
 from tests.serving import served
@@ -150,6 +154,43 @@ def test_a_recogniser_that_fails_is_one_line_for_the_client_and_the_server_goes_
     assert "inside the server: ***" in json.dumps(lines)
     assert all("session" in line for line in lines if line["level"] == "error")
     assert post(server, wav).status_code == 200
+    assert_nothing_is_left(server, kept_in)
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_decoding_process_that_dies_is_one_line_for_its_client_and_nothing_for_the_next(server, kept_in, wav, stream):
+    def until_all_are_gone():
+        until(lambda: not children_of(shared_zygote().pid), "children left")
+
+    def kill_it():
+        os.kill(only_child_of(shared_zygote().pid), signal.SIGKILL)
+
+    until_all_are_gone()
+    with ThreadPoolExecutor(1) as pool, live(server, {**START, "media": {"kind": "container"}}) as client:
+        client.send(b"\x1aE\xdf\xa3")  # the process waits for more
+        killing = pool.submit(kill_it)
+        events, code = told(client)
+        killing.result()
+    assert (events[-1]["code"], code) == ("bad_media", 4415)
+    assert events[-1]["message"] == "the media cannot be decoded: it ended the decoding process"
+    until_all_are_gone()
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill_it)
+        answer = post(server, write_wav(kept_in / "long.wav", noise(1200.0)).read_bytes(), stream=stream)
+        killing.result()
+    line = "the file cannot be heard: the media cannot be decoded: it ended the decoding process"
+    assert line in answer.text
+    assert answer.status_code == 400 or stream == "true"  # by then it may have said that all is well
+    assert post(server, wav).status_code == 200
+    assert_nothing_is_left(server, kept_in)
+
+
+def test_decoding_goes_on_when_the_process_that_makes_the_others_has_died(server, kept_in, wav):
+    dead = shared_zygote().pid
+    os.kill(dead, signal.SIGKILL)
+    until(lambda: not children_of(dead), "its children live")
+    assert post(server, wav).status_code == 200
+    assert shared_zygote().pid != dead
     assert_nothing_is_left(server, kept_in)
 
 
