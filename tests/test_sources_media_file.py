@@ -286,6 +286,17 @@ def test_a_file_that_was_cut_short_says_where_it_ends_and_where_it_should(tmp_pa
     assert float(found[2]) == pytest.approx(4.0, abs=0.1)
 
 
+@pytest.mark.parametrize("tag", ["00:00:01:000000000", "xx:00:01.000000000", "00:00:nan         ", "-1:00:01.00000000"])
+def test_a_tag_that_is_no_duration_does_not_count(tmp_path, tag):
+    path = tmp_path / "tagged.mkv"
+    ffmpeg("-i", write_wav(tmp_path / "in.wav", noise(1.0)), path)
+    data = path.read_bytes()
+    assert b"00:00:01.0" in data
+    at = data.index(b"00:00:01.0")
+    path.write_bytes(data[:at] + tag.encode() + data[at + len(tag) :])
+    assert list(MediaFile(str(path)).packets("test"))[-1].end == pytest.approx(1.0, abs=0.05)
+
+
 def test_the_whole_part_of_a_file_that_was_cut_short_can_be_read(tmp_path):
     path = talking_picture(tmp_path / "whole.mp4", 4.0, "-movflags", "+faststart")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])

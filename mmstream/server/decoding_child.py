@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from mmstream.server.decoding_media import Outlet, Pieces, decode
@@ -162,7 +163,8 @@ def _run_job(session: socket.socket, zygote: int) -> int:
     except MemoryError:
         text = f"the media takes more than {job.limits.memory_mb} MB of memory to decode"
     except Exception as error:  # noqa: BLE001 - the process ends with it
-        kind, text = FAULT, f"{type(error).__name__}: {error}"
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind, text = FAULT, f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
     with contextlib.suppress(ConnectionError):
         for part in write_end(kind, text):
             session.sendall(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ INTERLEAVE_S: Mapping[Medium, float] = {
     "video": 2.0,
 }  # how far apart in a file the two media of one moment may lie
 USUAL_FRAME_S = 0.04  # how long a frame lasts where the container does not say
+_TIME = re.compile(r"([0-9]{1,6}):([0-9]{1,2}):([0-9]{1,2}(?:\.[0-9]{1,12})?)")  # as Matroska's tags have it
 
 # Formats whose headers say how long each stream is. What ffmpeg says of others is an estimate from their bit rate.
 _DECLARE_DURATION = ("mov,mp4", "matroska,webm", "flac")
@@ -171,8 +173,9 @@ class Container:
         begin = float((stream.start_time or 0) * stream.time_base) - self.origin_s
         if stream.duration:
             return begin + float(stream.duration * stream.time_base)
-        if "DURATION" in stream.metadata:
-            return _seconds(stream.metadata["DURATION"]) - self.origin_s
+        tagged = _seconds(stream.metadata.get("DURATION", ""))
+        if tagged is not None:
+            return tagged - self.origin_s
         alone = len(self._container.streams) == 1
         return self.duration_s if alone else None
 
@@ -363,7 +366,7 @@ def _timed(packets: Iterator[Any]) -> Iterator[tuple[float, Medium, Any]]:
         yield last[medium], medium, packet
 
 
-def _seconds(text: str) -> float:
-    """ "00:01:02.500000000" as seconds."""
-    hours, minutes, seconds = text.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+def _seconds(text: str) -> float | None:
+    """ "00:01:02.500000000" as seconds; None where it is no time: what is in a file may be anything."""
+    found = _TIME.fullmatch(text)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
