@@ -35,6 +35,7 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)  # it does not like t
 
 USUAL = 500  # cases: some ten seconds
 CASES = int(os.environ.get("MMSTREAM_FUZZ_CASES", USUAL))
+pytestmark = pytest.mark.timeout(180 + CASES)  # of one test, for a machine that is busy
 HANG_S = 60.0  # no case takes so long, not even on a busy machine
 GONE_S = 30.0  # after the last case nothing is left
 THREADS = 40  # of the server: its pools, which grow as they are used, and its graphs
