@@ -70,16 +70,17 @@ def test_what_is_no_media_is_refused(tmp_path, content, says):
     assert live == "the media is empty (0 bytes)" or content
 
 
-@pytest.mark.parametrize(
-    "begin", [b"RIFF....WAVE", b"ID3\x04", b"fLaC\x00\x00\x00\x22", b"<html>", b"GET / HTTP/1.1\r\n"]
-)
+@pytest.mark.parametrize("begin", [b"RIFF....AVI LIST", b"ID3\x04", b"FORM....AIFF", b"<html>", b"GET / HTTP/1.1\r\n"])
 def test_what_cannot_come_live_is_refused_at_its_first_bytes(begin):
     decoder = Decoder()
     with writing(decoder, [begin.ljust(200)], end=False):
-        assert refusal(decoder) == "the media is neither WebM (Matroska), Ogg, MPEG-TS nor fragmented MP4"
+        assert refusal(decoder) == "the media is neither WebM (Matroska), Ogg, MPEG-TS, fragmented MP4, WAV nor FLAC"
 
 
-@given(data=st.binary(max_size=4_000), begin=st.sampled_from([b"", EBML, b"OggS", b"G", b"\0\0\0\x18ftypisom"]))
+BEGINNINGS = (b"", EBML, b"OggS", b"G", b"\0\0\0\x18ftypisom", b"RIFF....WAVEfmt ", b"fLaC")
+
+
+@given(data=st.binary(max_size=4_000), begin=st.sampled_from(BEGINNINGS))
 @settings(max_examples=60, deadline=None)
 def test_random_bytes_never_do_more_than_end_the_session(data, begin):
     decoder = Decoder()

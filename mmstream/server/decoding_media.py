@@ -34,10 +34,10 @@ FORMATS = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,ogg,mpegts,mpeg,avi,flv,asf,rm,mxf,nut,gxf,dv,"
     "wav,w64,aiff,au,caf,mp3,aac,flac,ac3,eac3,dts,dtshd,amr,amrnb,amrwb,wv,tta,ape,mpc,mpc8,tak,qcp,oma,voc"
 )
-_BEGINNINGS = {b"\x1aE\xdf\xa3": "matroska", b"OggS": "ogg"}  # of what may come live
+_BEGINNINGS = {b"\x1aE\xdf\xa3": "matroska", b"OggS": "ogg", b"fLaC": "flac"}  # of what may come live
 _BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"sidx", b"emsg")  # an MP4 begins with one of them
 _SYNC, _TS_PACKET = b"\x47", 188  # every packet of MPEG-TS, of so many bytes, begins with it
-_KINDS = "WebM (Matroska), Ogg, MPEG-TS nor fragmented MP4"
+_KINDS = "WebM (Matroska), Ogg, MPEG-TS, fragmented MP4, WAV nor FLAC"
 
 _CLOSED_IN = {
     "format_whitelist": FORMATS,
@@ -184,6 +184,8 @@ def _live_format(pieces: Pieces) -> str:
         raise SourceError(f"{NAME} is empty (0 bytes)")
     if begin[4:8] in _BOXES:
         return "mov"
+    if begin.startswith(b"RIFF") and begin[8:12] == b"WAVE":
+        return "wav"
     if begin[:1] == _SYNC and pieces.begin(_TS_PACKET + 1)[_TS_PACKET:] in (_SYNC, b""):
         return "mpegts"
     for magic, form in _BEGINNINGS.items():

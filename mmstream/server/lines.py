@@ -32,7 +32,7 @@ class Pcm:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """Anything that ffmpeg can read as it comes: WebM, Ogg, MPEG-TS, fragmented MP4."""
+    """Anything that ffmpeg can read as it comes: WebM, Ogg, MPEG-TS, fragmented MP4, WAV, FLAC."""
 
 
 Media = Pcm | Container

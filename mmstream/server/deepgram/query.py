@@ -79,8 +79,8 @@ def _encoding(name: str | None) -> Sound | None:
         if name == sound:
             return sound
     raise QueryError(
-        f"encoding={name[:40]} is not served: send {', '.join(SOUNDS)}, or a container (WebM, Ogg, MP4, WAV, ...) "
-        "without encoding"
+        f"encoding={name[:40]} is not served: send {', '.join(SOUNDS)}, or a container (WebM, Ogg, WAV, "
+        "FLAC, MPEG-TS, fragmented MP4) without encoding"
     )
 
 
