@@ -24,6 +24,7 @@ RECORDED = {  # how each kind of container is made for tests: short, of pictures
     "ts": ("-c:v", "libx264", "-tune", "zerolatency", "-c:a", "aac"),
     "wav": ("-vn",),
     "mp3": ("-vn",),
+    "flac": ("-vn",),
 }
 
 

@@ -150,7 +150,7 @@ def fuzz(share: float):
 
 # What is sent
 
-KINDS = ("webm", "ogg", "mp4", "ts", "wav", "mp3")
+KINDS = ("webm", "ogg", "mp4", "ts", "wav", "mp3", "flac")
 TEXT = st.text(st.characters(), max_size=20)  # halves of characters too
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
