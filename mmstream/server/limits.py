@@ -317,7 +317,8 @@ class _Socket:
             if message["type"] == "websocket.send":
                 raise OSError(f"closed: {self._refusal.code}")  # as servers tell an application of a client that left
             return
-        self._open = self._open or message["type"] == "websocket.accept"
+        if message["type"] in ("websocket.accept", "websocket.close"):
+            self._open = message["type"] == "websocket.accept"
         await self._send(message)
 
 
