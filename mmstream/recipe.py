@@ -148,6 +148,10 @@ class Recipe:
         if not live:
             self._document.block_everywhere()
 
+    def keep_here(self) -> None:
+        """Let the source run in this process, wherever the file has put it: what it is given cannot be sent away."""
+        self._document.free_node(self.source)
+
     def read_file(self, *, watched: bool) -> None:
         """Put a file in the source's place; its ``path`` comes with each session. ``watched``: it plays at 1.0x."""
         arguments = {"pace": "realtime"} if watched else {"pace": "fast", "chunk_ms": FILE_CHUNK_MS}

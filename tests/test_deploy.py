@@ -51,6 +51,7 @@ def test_what_ships_passes(folder: Path) -> None:
     checked = {one.path: one.what for one in examine(folder)}
     assert checked["deploy/kuberay/cluster.yaml"] == "RayCluster, PodDisruptionBudget"
     assert checked["deploy/kuberay/job.yaml"] == "RayJob"
+    assert checked["deploy/kuberay/rayservice.yaml"] == "RayService, Service, PodDisruptionBudget"
     assert checked["deploy/ray/onprem.yaml"] == checked["deploy/ray/aws.yaml"] == "cluster of `ray up`"
     assert checked["deploy/Dockerfile"] == "Dockerfile"
     assert checked["deploy/README.md"] == "commands shown"
@@ -58,6 +59,7 @@ def test_what_ships_passes(folder: Path) -> None:
 
 
 CLUSTER, JOB, STORAGE = "kuberay/cluster.yaml", "kuberay/job.yaml", "kuberay/storage.yaml"
+SERVICE = "kuberay/rayservice.yaml"
 COMPOSE, ONPREM, AWS = "compose.yaml", "ray/onprem.yaml", "ray/aws.yaml"
 
 
@@ -150,6 +152,20 @@ FAULTS: list[tuple[str, ...] | tuple[str, str, str, str, None]] = [
     ("Dockerfile", "COPY operators operators", "COPY operator operators", "there is no 'operator' in the repository"),
     ("Dockerfile", "COPY --from=build", "COPY --from=built", "there is no stage 'built'"),
     ("Dockerfile.dockerignore", "!operators", "!operator", "lets 'operator' through, which is not there", None),
+    # What is served.
+    (SERVICE, "deployment:app", "deployment:ap", "no 'mmstream.server.deployment:ap' to import", "serveConfigV2"),
+    (SERVICE, "token_file: /sec", "tokenfile: /sec", "token_file: Field required", "serveConfigV2"),
+    (SERVICE, "sessions: 64", "sessions: 0", "sessions: Input should be greater than or equal to 1", "serveConfigV2"),
+    (SERVICE, "token_file: /secrets", "token_file: /secret", "no container mounts a volume where", "serveConfigV2"),
+    (SERVICE, "/opt/mmstream/pipeline", "/opt/pipeline", "no file '/opt/pipeline.cluster.yaml'", "serveConfigV2"),
+    (SERVICE, "0.0.0.0, port: 8000", "0.0.0.0, port: 8100", "no container opens the port 8100", "serveConfigV2"),
+    (SERVICE, "EveryNode", "EveryNodes", "Ray Serve refuses this: proxy_location", "serveConfigV2"),
+    (SERVICE, "{name: mmstream, ray_", "{name: mstream, ray_", "no deployment 'mstream'", "serveConfigV2"),
+    (SERVICE, "targetPort: serve", "targetPort: server", "no container of its pods opens the port 'server'"),
+    (SERVICE, "component: ingress}\n  ports", "component: in}\n  ports", "no pod of a cluster here has the labels"),
+    (SERVICE, "type: ClusterIP", "type: ClusterIp", "did you mean 'ClusterIP'?"),
+    (SERVICE, "path: /-/healthz", "path: /healthz", "does not answer /healthz on port 8000"),
+    (CLUSTER, "path: /api/healthz, port: 52365", "path: /-/healthz, port: 8000", "does not answer /-/healthz"),
     # Other files.
     ("pipeline.gpu.yaml", "standby: 1", "standbye: 1", "did you mean 'standby'?"),
     ("grafana/mmstream.json", "{", "{,", "not JSON"),

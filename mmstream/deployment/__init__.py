@@ -11,7 +11,7 @@ from mmstream.deployment.composing import compose_faults
 from mmstream.deployment.dockerfile import copied, dockerfile_faults, kept_by_ignore, stages
 from mmstream.deployment.facts import Facts, gather
 from mmstream.deployment.launcher import cluster_faults, is_cluster
-from mmstream.deployment.manifests import claims, is_manifest, manifest_faults, pod_labels
+from mmstream.deployment.manifests import claims, is_manifest, manifest_faults, pods_of
 from mmstream.deployment.parts import Part, read_parts
 from mmstream.deployment.shown_commands import shown_faults
 from mmstream.pipeline import PipelineError, load
@@ -60,7 +60,7 @@ def facts_of(folder: Path) -> Facts:
         copied=copied(text, facts.root),
         targets=frozenset(stage.name for stage in stages(text)[0]),
         claims=frozenset(claim for part in manifests for claim in claims(part)),
-        pods=tuple(labels for part in manifests for labels in pod_labels(part)),
+        pods=tuple(pods for part in manifests for pods in pods_of(part)),
     )
 
 

@@ -19,6 +19,18 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True)
+class Pods:
+    """Alike pods of a cluster."""
+
+    labels: Mapping[str, str]
+    ports: frozenset[str | int]  # that their containers open, by number and by name
+
+    def have(self, labels: Mapping[str, str]) -> bool:
+        """Whether a selector of these labels finds them."""
+        return labels.items() <= self.labels.items()
+
+
+@dataclass(frozen=True)
 class Facts:
     """The repository around ``deploy/``."""
 
@@ -29,7 +41,7 @@ class Facts:
     copied: Mapping[str, Path] = field(default_factory=dict)  # path in the image -> file here
     targets: frozenset[str] = frozenset()  # stages of the Dockerfile
     claims: frozenset[str] = frozenset()  # PersistentVolumeClaims that deploy/ makes
-    pods: tuple[Mapping[str, str], ...] = ()  # labels of the pods that its clusters have
+    pods: tuple[Pods, ...] = ()  # that its clusters have
 
 
 def gather(folder: Path) -> Facts:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import importlib.util
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from mmstream.deployment import schemas
-from mmstream.deployment.facts import Facts
+from mmstream.deployment.facts import Facts, Pods
 from mmstream.deployment.parts import Part
 from mmstream.deployment.pods import pod_faults
 from mmstream.deployment.programs import shell_faults, start_options
+from mmstream.deployment.serving import application_faults, service_faults
 from mmstream.deployment.settings import GROWS
 from mmstream.pipeline.lines import Keys
 from mmstream.pipeline.problems import Problem
@@ -51,7 +48,9 @@ def manifest_faults(part: Part, facts: Facts) -> list[Problem]:
         keys: Keys = ("spec", "entrypoint")
         found += [part.problem(keys, fault) for fault in shell_faults(part.content["spec"]["entrypoint"], facts)]
     if kind == "RayService":
-        found += list(_service_faults(part))
+        found += list(application_faults(part, _groups(_cluster(part)), facts))
+    if kind == "Service":
+        found += list(service_faults(part, facts))
     if kind == "PodDisruptionBudget":
         found += list(_budget_faults(part, facts))
     return found
@@ -63,18 +62,26 @@ def claims(part: Part) -> set[str]:
     return {named} if named else set()
 
 
-def pod_labels(part: Part) -> list[dict[str, str]]:
-    """Labels of the pods of a cluster that has a name: those of its templates, and those that the operator adds."""
-    found: list[dict[str, str]] = []
+def pods_of(part: Part) -> list[Pods]:
+    """The pods of a cluster that has a name: labels of their templates, and those that the operator adds."""
+    found: list[Pods] = []
     with contextlib.suppress(KeyError, TypeError, AttributeError):  # the schema says what is amiss
         spec, name = _cluster(part), part.content["metadata"]["name"]
         groups = [("head", "headgroup", spec["headGroupSpec"])] if spec else []
         groups += [("worker", group["groupName"], group) for group in (spec or {}).get("workerGroupSpecs", ())]
         for role, group_name, group in groups:
             labels = dict((group["template"].get("metadata") or {}).get("labels") or {})
-            added = {"ray.io/cluster": name, "ray.io/node-type": role, "ray.io/group": group_name}
-            found.append({**labels, **added})
+            added = {"ray.io/node-type": role, "ray.io/group": group_name}
+            if part.content["kind"] == "RayCluster":  # the others make clusters with names of their own
+                added["ray.io/cluster"] = name
+            ports = [port for one in group["template"]["spec"]["containers"] for port in one.get("ports", ())]
+            opened = {port[key] for port in ports for key in ("name", "containerPort") if key in port}
+            found.append(Pods({**labels, **added}, frozenset(opened)))
     return found
+
+
+def _groups(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [spec["headGroupSpec"], *spec.get("workerGroupSpecs", ())]
 
 
 def _cluster(part: Part) -> Any:
@@ -135,41 +142,6 @@ def _autoscaler_faults(part: Part, place: Keys, spec: dict[str, Any]) -> list[Pr
 
 def _budget_faults(part: Part, facts: Facts) -> Iterator[Problem]:
     wanted = part.content["spec"]["selector"]["matchLabels"]
-    if not any(wanted.items() <= labels.items() for labels in facts.pods):
+    if not any(pods.have(wanted) for pods in facts.pods):
         text = ", ".join(f"{name}={value}" for name, value in wanted.items())
         yield part.problem(("spec", "selector", "matchLabels"), f"no pod of a cluster here has the labels {text}")
-
-
-def _service_faults(part: Part) -> Iterator[Problem]:
-    """Applications of Serve whose code is not there."""
-    keys: Keys = ("spec", "serveConfigV2")
-    try:
-        applications = yaml.safe_load(part.content["spec"]["serveConfigV2"])["applications"]
-        paths = [application["import_path"] for application in applications]
-    except (yaml.YAMLError, KeyError, TypeError):
-        yield part.problem(keys, "serveConfigV2 must be YAML with a list 'applications', each with an 'import_path'")
-        return
-    for path in paths:
-        module, _, name = str(path).partition(":")
-        if not _defines(module, name):
-            yield part.problem(keys, f"there is no {path!r} to import")
-
-
-def _defines(module: str, name: str) -> bool:
-    """Whether a module is there and has that name at its top, as far as reading it tells."""
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return False
-    if found is None or found.origin is None:
-        return False
-    names: set[str] = set()
-    for statement in ast.parse(Path(found.origin).read_text()).body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(statement.name)
-        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name for alias in statement.names}
-        elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return name in names

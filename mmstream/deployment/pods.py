@@ -18,6 +18,7 @@ PATHS = {  # what Ray answers without a token, by port
     8265: ("/api/gcs_healthz",),
     52365: ("/api/healthz", "/api/local_raylet_healthz"),
 }
+SERVED = {8000: ("/-/healthz", "/-/routes")}  # and what Serve's proxies do, where an application is served
 
 
 def pod_faults(part: Part, keys: Keys, template: dict[str, Any], facts: Facts) -> Iterator[Problem]:
@@ -84,9 +85,10 @@ def _probe_faults(part: Part, keys: Keys, container: dict[str, Any]) -> Iterator
         asked = container.get(name, {}).get("httpGet")
         if asked is None:
             continue
-        known = PATHS.get(asked["port"], ())
+        answered = {**PATHS, **(SERVED if part.content["kind"] == "RayService" else {})}
+        known = answered.get(asked["port"], ())
         if asked.get("path") not in known:
-            there = "; ".join(f"{port}: {' and '.join(paths)}" for port, paths in PATHS.items())
+            there = "; ".join(f"{port}: {' and '.join(paths)}" for port, paths in answered.items())
             message = f"a node of Ray does not answer {asked.get('path')} on port {asked['port']}; it does on {there}"
             yield part.problem((*keys, name, "httpGet"), message)
 

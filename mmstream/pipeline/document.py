@@ -161,6 +161,10 @@ class Document:
         for other, entry in self.nodes.items():
             if isinstance(entry, dict) and "from" in entry:
                 self._remove_name(entry, "from", name, ("nodes", other, "from"))
+        self.free_node(name)
+
+    def free_node(self, name: str) -> None:
+        """Take a node out of its worker, so that it runs where its operator does by itself."""
         workers = self.content.get("workers")
         if isinstance(workers, dict):
             for worker, spec in list(workers.items()):

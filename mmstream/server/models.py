@@ -136,6 +136,7 @@ def graph_for(
             recogniser = recogniser.with_arguments(task=model.task)
     recipe.recognise_with(recogniser, watched=live)
     recipe.listen_to(f"operators.sources:{'Incoming' if live else 'Upload'}", {}, live=live)
+    recipe.keep_here()
     looks = recipe.has_camera and (live or "video" in recogniser.media)
     if looks:
         recipe.look_at_source()
