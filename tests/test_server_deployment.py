@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,10 +13,12 @@ from ray import serve
 
 from mmstream.core import MmstreamError
 from mmstream.server.deployment import NAME, Options, app
+from mmstream.server.models import graph_for, offered
 from tests.command_line import BANK, WEATHER, say
 from tests.talking import talking, words
 from tests.test_server_live_media import in_process, pcm_of, spoken_words
 
+DEPLOY = Path(__file__).parent.parent / "deploy"
 TOKEN = "0123456789abcdef0123456789abcdef"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 WAIT_S = 60.0
@@ -100,6 +103,14 @@ def test_a_file_is_transcribed(address, talk):
         timeout=WAIT_S,
     )
     assert answer.json()["text"].split() == f"{WEATHER} {BANK}".split()
+
+
+@pytest.mark.parametrize("name", ["pipeline.cluster.yaml", "pipeline.gpu.yaml"])
+@pytest.mark.parametrize("kind", ["live", "file"])
+def test_what_a_client_sends_comes_in_here_wherever_a_pipeline_reads_its_media(name, kind):
+    graph, source = graph_for(offered(["sphinx"])["sphinx"], kind, DEPLOY / name, (), (), 1)
+    driver = next(worker for worker in graph.workers.values() if worker.place == "driver")
+    assert set(driver.nodes) == {source, "outgoing"}
 
 
 @pytest.mark.parametrize(
