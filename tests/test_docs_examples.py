@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import WEATHER, say
-from tests.media_samples import require
+from tests.media_samples import ffmpeg, require
 from tests.serving import served
 
 ROOT = Path(__file__).parent.parent
@@ -49,3 +49,15 @@ def test_the_example_with_curl_answers(server, talk):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"].strip() == WEATHER
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_examples_with_clients_of_others(server, talk, number):
+    code = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "apis.md").read_text(), re.M | re.S)[number]
+    code = code.replace("localhost:8000", f"{server.host}:{server.port}")
+    ffmpeg("-i", talk, "-f", "s16le", "-ar", 16_000, "-ac", 1, talk.with_name("talk.raw"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=talk.parent, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert " ".join(re.sub(r"^\d+\.\d\d ", "", done.stdout, flags=re.M).split()) == WEATHER

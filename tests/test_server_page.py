@@ -309,3 +309,19 @@ def test_speech_goes_on_through_a_lost_connection_and_a_new_server(browser, serv
     assert wer(spoken.texts, visit.captions()) <= WER_AT_MOST
     expect(page.locator("#sections")).not_to_contain_text("connection was away")
     visit.close()
+
+
+@pytest.mark.parametrize("width", [NARROW_PX, WIDE_PX])
+def test_the_routes_are_described_on_a_page(browser, server, width):
+    with contextlib.closing(browser.new_context(viewport={"width": width, "height": 900})) as context:
+        page = context.new_page()
+        page.goto(f"{server.url}/reference.html")
+        expect(page.get_by_role("heading", name="/v1/audio/transcriptions")).to_be_visible()
+        described = page.request.get(f"{server.url}/openapi.json").json()
+        told = page.locator(".route h3").all_inner_texts()
+        assert sorted(" ".join(one.split()) for one in told) == sorted(
+            f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []

@@ -80,4 +80,4 @@ def test_one_that_ends_is_not_ready():
 def test_its_api_is_described(server):
     described = httpx.get(f"{server.url}/openapi.json").json()
     assert {"/health", "/ready", "/metrics"} <= set(described["paths"])
-    assert "swagger" in httpx.get(f"{server.url}/docs").text.lower()
+    assert "reference.js" in httpx.get(f"{server.url}/reference.html").text

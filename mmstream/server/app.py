@@ -39,7 +39,7 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         title="mmstream",
         version=__version__,
         lifespan=life,
-        docs_url="/docs",
+        docs_url=None,  # FastAPI's page comes from elsewhere; ours is reference.html
         redoc_url=None,
         middleware=layers(settings, PAGE),
     )

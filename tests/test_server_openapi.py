@@ -1,0 +1,67 @@
+"""Requests of all kinds that the OpenAPI description allows, and that it forbids: none is a fault of ours or hangs.
+
+``MMSTREAM_OPENAPI_CASES`` is how many a route gets; a long run by hand:
+``MMSTREAM_OPENAPI_CASES=2000 python -m pytest tests/test_server_openapi.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.serving import served
+from tests.test_server_live import UNHURRIED
+
+CASES = int(os.environ.get("MMSTREAM_OPENAPI_CASES", "20"))
+WAIT_S = 30.0
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+pytestmark = pytest.mark.timeout(120 + CASES)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where the server keeps uploads."""
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(place):
+    with served(limits=UNHURRIED, sessions=64) as one:
+        yield one
+
+
+def test_no_request_is_a_fault_of_ours(server):
+    described = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    operations = [found.ok() for found in described.get_all_operations()]
+    assert len(operations) >= 7
+    for operation in operations:
+
+        @settings(
+            max_examples=CASES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy() | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+        def is_answered(case):
+            case.validate_response(case.call(timeout=WAIT_S), checks=CHECKS)
+
+        is_answered()
+
+
+def test_nothing_is_left_of_them(server, place):
+    server.until(lambda service: service.open_sessions == 0, "sessions stay")
+    assert [file for folder in Path(place).glob("mmstream*") for file in folder.rglob("*") if file.is_file()] == []
