@@ -58,8 +58,8 @@ def spoken_sample(folder: Path) -> Spoken:
 class Server:
     """``mmstream serve`` in a process of its own; it keeps its port when it is started again."""
 
-    def __init__(self, model: str) -> None:
-        self._command = [COMMAND, "serve", "--model", model, "--sessions", str(SESSIONS)]
+    def __init__(self, model: str, *options: str) -> None:
+        self._command = [COMMAND, "serve", "--model", model, "--sessions", str(SESSIONS), *options]
         self.port = 0
         self.start()
 
@@ -82,6 +82,12 @@ class Server:
         self._process.kill()
         self._process.wait(TIMEOUT_S)
 
+    def kill_busiest_actor(self) -> None:
+        """Kill the replica that has done most, of those that Ray runs for this server."""
+        actors = [pid for pid, title in _descendants(self._process.pid).items() if title.startswith("ray::Host")]
+        assert len(actors) >= 2, actors
+        os.kill(max(actors, key=_worked), signal.SIGKILL)
+
     def close(self) -> None:
         """As by Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
@@ -93,6 +99,25 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+def _descendants(root: int) -> dict[int, str]:
+    """Processes that come from ``root``, and their titles."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(folder.name)] = (folder / "cmdline").read_text(errors="replace")
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {pid: titles.get(pid, "") for pid in found}
+
+
+def _worked(pid: int) -> int:
+    """Clock ticks of CPU."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 @contextlib.contextmanager

@@ -311,6 +311,20 @@ def test_speech_goes_on_through_a_lost_connection_and_a_new_server(browser, serv
     visit.close()
 
 
+def test_on_ray_a_killed_replica_costs_no_word(browser, spoken):
+    with contextlib.closing(Server(spoken.model, "--executor", "ray", "--workers", "2")) as server:
+        visit = Visit(browser, server.url)
+        page = visit.open()
+        visit.listen(camera=spoken.pictures is not None)
+        page.locator("#sections .line .word").first.wait_for()
+        server.kill_busiest_actor()
+        page.locator("#sections .line.final").nth(len(spoken.texts) - 1).wait_for()
+        visit.stop()
+        assert wer(spoken.texts, visit.captions()) <= WER_AT_MOST
+        expect(page.locator(".notice")).to_have_count(0)
+        visit.close()
+
+
 @pytest.mark.parametrize("width", [NARROW_PX, WIDE_PX])
 def test_the_routes_are_described_on_a_page(browser, server, width):
     with contextlib.closing(browser.new_context(viewport={"width": width, "height": 900})) as context:
