@@ -29,6 +29,7 @@ from mmstream.server.settings import Settings
 from tests.stub import PIPELINE, Numbers
 
 WAIT_S = 60.0
+PATIENT = "max_lag_ms=60000"  # on a busy machine nothing may be given up
 
 
 class Outside(registry.Model):
@@ -93,7 +94,7 @@ def served(*models: str, executor: Any = "local", workers: int = 1, **settings: 
     chosen = Settings(**{"port": 0, **settings})
     with contextlib.ExitStack() as stack:
         if models:
-            service = Service(models, executor=executor, workers=workers, sessions=chosen.sessions)
+            service = Service(models, executor=executor, workers=workers, sessions=chosen.sessions, sets=[PATIENT])
         else:
             file = stack.enter_context(_written(PIPELINE))
             allow = ["tests.stub"]

@@ -6,6 +6,8 @@ import pytest
 
 from tests.command_line import mmstream
 
+pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
+
 
 @pytest.mark.parametrize(("way", "faults"), [("kill", 3), ("node", 1)])
 def test_no_word_is_lost_or_shown_twice(way, faults):

@@ -283,7 +283,7 @@ def test_the_live_view_in_a_terminal(weather: Path, tmp_path: Path) -> None:
         )
         return "\n".join(line.rstrip() for line in done.stdout.splitlines() if line.strip())
 
-    shell = f"{COMMAND} live {weather} --model sphinx; echo the end; sleep 60"
+    shell = f"{COMMAND} live {weather} --model sphinx --set max_lag_ms=60000; echo the end; sleep 60"
     subprocess.run([*tmux, "new-session", "-d", "-x", "60", "-y", "12", shell], env=environment, check=True, timeout=10)
     try:
         give_up_at = time.monotonic() + 30

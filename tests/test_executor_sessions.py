@@ -230,7 +230,7 @@ def test_more_sessions_start_a_replica_that_is_given_back(start, tmp_path, monke
     time.sleep(0.3)  # three looks: two sessions are no reason
     assert len(executor.members()) == 1
     executor.open("c")
-    until(lambda: ("main", 1) in executor.members())
+    until(lambda: ("main", 1) in executor._ledger.replicas("main"))
     executor.open("d")
     assert executor.sessions_on(("main", 1)) == ("d",)
     executor.stop("d")

@@ -16,6 +16,8 @@ from tests.command_line import Running, call
 from tests.corpora import said
 from tests.media_samples import require_data, write_wav
 
+pytestmark = pytest.mark.alone
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SMALL = """
 net: {dim: 32, layers: 2, heads: 2, kernel: 5, expansion: 2, left: 3, visual_channels: [8, 8], dropout: 0.1}

@@ -37,7 +37,10 @@ export class Sight {
   /** @param {SightEvent} event */
   heard(event) {
     clearTimeout(this.#stale);
-    this.#stale = setTimeout(() => this.#draw({ ...event, face: null, mouth: null }), STALE_MS);
+    this.#stale = setTimeout(() => {
+      this.#draw({ ...event, face: null, mouth: null });
+      this.#seen.textContent = "Waiting for the server to look again.";
+    }, STALE_MS);
     this.#draw(event);
   }
 
