@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.command_line import BANK, COMMAND, STATES, WEATHER, say
 from tests.media_samples import DATA, ffmpeg, missing
@@ -131,6 +131,7 @@ def browser_that_plays(spoken: Spoken) -> Iterator[Browser]:
         arguments.append(f"--use-file-for-fake-video-capture={spoken.pictures}")
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")
+    expect.set_options(timeout=1000 * TIMEOUT_S)  # its 5 s are short on a busy machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser
