@@ -205,6 +205,21 @@ def test_translations_stand_beside_their_captions(heard):
     assert texts == [0, "Guten Tag", True]
 
 
+def test_video_that_is_lost_again_and_again_is_one_line(heard):
+    shown = heard.page.evaluate(
+        """async () => {
+          const { Recording } = await import("./recordings.js");
+          const recording = new Recording("Overloaded", () => undefined);
+          for (const [start, medium] of [[0, "video"], [1.5, "video"], [3, "audio"], [3, "audio"], [9, "video"]]) {
+            recording.transcript.heard({ type: "gap", seq: 1, start, end: start + 1, medium, reason: "late" });
+          }
+          return [...recording.place.querySelectorAll(".line .text")].map((text) => text.textContent);
+        }"""
+    )
+    sound = "[1.0 s of sound lost: late]"
+    assert shown == ["[2.5 s of video lost: late]", sound, sound, "[1.0 s of video lost: late]"]
+
+
 @pytest.mark.parametrize("view", ["light", "dark", "projector"])
 def test_axe_finds_nothing_serious(heard, view):
     page = heard.page

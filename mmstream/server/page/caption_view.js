@@ -37,6 +37,7 @@ export class CaptionView {
     setText(item.children[0], clock(line.start));
     const text = /** @type {HTMLElement} */ (item.children[1]);
     if (line.kind === "gap") {
+      item.classList.add(line.medium);
       const seconds = (line.end - line.start).toFixed(1);
       setText(text, `[${seconds} s of ${line.medium === "audio" ? "sound" : "video"} lost: ${line.reason}]`);
       return;

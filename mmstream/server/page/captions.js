@@ -27,6 +27,7 @@
  * @typedef {{changed: (line: Line) => void, removed: (line: Line) => void}} Watcher
  */
 
+const ADJACENT_S = 1; // lost video no further apart than this is one loss
 const UNSPACED = new Set(["ja", "zh", "yue", "th", "lo", "my"]); // languages written without spaces
 
 /** What goes between two words. @param {string | null} language */
@@ -65,8 +66,18 @@ export class Transcript {
     else if (event.type === "gap") this.gap(event.start, event.end, event.medium, event.reason);
   }
 
-  /** @param {number} start @param {number} end @param {"audio" | "video"} medium @param {string} reason */
+  /**
+   * A server that cannot keep up gives up video again and again: that is one line, or it would drown the captions.
+   * @param {number} start @param {number} end @param {"audio" | "video"} medium @param {string} reason
+   */
   gap(start, end, medium, reason) {
+    const last = this.lines[this.lines.length - 1];
+    const more = last?.kind === "gap" && last.medium === "video" && medium === "video";
+    if (more && start <= last.end + ADJACENT_S) {
+      Object.assign(last, { end: Math.max(last.end, end), reason });
+      this.watcher.changed(last);
+      return;
+    }
     this.#add({ kind: "gap", number: this.#count, start, end, medium, reason });
   }
 
