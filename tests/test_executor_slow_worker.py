@@ -19,15 +19,15 @@ from tests.toys import graph, node
 WAIT_S = 60.0
 
 
-def pipeline(folder: Path, pause_s: float) -> Graph:
-    """tone -> slow -> write: 100 chunks a second into a lane of 8 that loses the oldest."""
+def pipeline(folder: Path, pause_s: float, *, lossy: bool) -> Graph:
+    """tone -> slow -> write: 100 chunks a second into a lane of 8 that loses the oldest, or makes the tone wait."""
     nodes = [
         node("tone", toys.Tone, endless=True),
         node("slow", process_toys.Slow, pause_s=pause_s),
         node("write", toys.Write, path=str(folder / "{session}.txt")),
     ]
     edges = [("tone", "slow"), ("slow", "write")]
-    return graph(nodes, edges, {"driver": ["tone", "write"], "main": ["slow"]}, lossy=edges[:1])
+    return graph(nodes, edges, {"driver": ["tone", "write"], "main": ["slow"]}, lossy=edges[:1] if lossy else ())
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def until(happens: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_the_table_tells_of_losses_while_they_happen(ray_cluster: None, tmp_path: Path, kind: str) -> None:
-    executor = make(kind, pipeline(tmp_path, pause_s=0.05))
+    executor = make(kind, pipeline(tmp_path, pause_s=0.05, lossy=True))
     with running(executor):
         executor.open("a")
         until(lambda: executor.table()[0].dropped >= 8)
@@ -66,7 +66,7 @@ def test_the_table_tells_of_losses_while_they_happen(ray_cluster: None, tmp_path
 
 
 def scaled(folder: Path, pause_s: float) -> RayExecutor:
-    made = pipeline(folder, pause_s)
+    made = pipeline(folder, pause_s, lossy=False)
     main = replace(made.workers["main"], scale=Scale(most=2, queue_s=0.1))
     return RayExecutor(replace(made, workers={**made.workers, "main": main}))
 

@@ -121,7 +121,11 @@ def test_stream(client, talk, form):
 
 def test_a_stream_is_server_sent_events(server, talk):
     with httpx.stream(
-        "POST", f"{server.url}/v1/audio/transcriptions", data={"stream": "true"}, files={"file": talk.read_bytes()}
+        "POST",
+        f"{server.url}/v1/audio/transcriptions",
+        data={"stream": "true"},
+        files={"file": talk.read_bytes()},
+        timeout=WAIT_S,
     ) as answer:
         lines = list(answer.iter_lines())
     assert answer.headers["content-type"].startswith("text/event-stream")
