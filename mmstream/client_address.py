@@ -27,7 +27,7 @@ def token_in(path: Path) -> str:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
         raise ServerError(f"--token-file {path}: {getattr(fault, 'strerror', None) or 'is not a text file'}") from fault
-    token = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), None)
+    token = next((line.strip() for line in lines if line.strip() and not line.strip().startswith("#")), None)
     if token is None:
         raise ServerError(f"--token-file {path}: holds no token")
     return token

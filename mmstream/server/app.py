@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 from collections.abc import AsyncIterator
-from importlib import import_module
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 
 from mmstream import __version__
-from mmstream.server import live, metrics
+from mmstream.server import deepgram, live, metrics, openai
 from mmstream.server.guard import is_trusted
 from mmstream.server.layers import layers
 from mmstream.server.service import Service
@@ -45,13 +43,9 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
     )
     app.include_router(_state(service))
     app.include_router(live.router(service, settings))
-    for name in ("openai", "deepgram"):
-        if importlib.util.find_spec(f"mmstream.server.{name}") is not None:
-            module = import_module(f"mmstream.server.{name}")
-            if hasattr(module, "router"):
-                app.include_router(module.router(service, settings))
-    if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.include_router(openai.router(service, settings))
+    app.include_router(deepgram.router(service, settings))
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 
 
