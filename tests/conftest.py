@@ -3,6 +3,7 @@
 import logging
 import os
 import queue
+import tempfile
 import threading
 
 import pytest
@@ -25,6 +26,15 @@ def ray_cluster():
     ray.init("local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where servers keep uploads: apart from those of other test processes."""
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(folder))
+        yield folder
 
 
 @pytest.fixture

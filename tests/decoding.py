@@ -14,9 +14,12 @@ import pytest
 
 from mmstream.core import Packet
 from mmstream.media import AudioChunk, Gap, VideoFrame
-from mmstream.server.decoding import BadMedia, Decoder
+from mmstream.server.decoding import BadMedia, Decoder, DecodingLimits, decode_file, warm_up
+from mmstream.server.decoding_zygote import shared_zygote
+from tests.media_samples import talking_picture
 
 WAIT_S = 20.0
+EBML = b"\x1aE\xdf\xa3"  # with which Matroska begins
 
 
 def pieces_of(data: bytes, count: int) -> list[bytes]:
@@ -130,3 +133,28 @@ def until(holds, what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.005)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def zygote():
+    """The process that decoders are forked from; at the end none of them is left."""
+    warm_up()
+    yield shared_zygote()
+    until(lambda: not children_of(shared_zygote().pid), "children left")
+
+
+@pytest.fixture(scope="module")
+def webm(tmp_path_factory):
+    """A recording of a second, as browsers make them."""
+    path = tmp_path_factory.mktemp("media") / "recorded.webm"
+    return talking_picture(path, 1.0, "-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus").read_bytes()
+
+
+def refusal_of_file(path: Path, streams="any", **limits) -> str:
+    return refusal(decode_file(path, streams, DecodingLimits(**limits)))
+
+
+def refusal_of_live(data: bytes, **limits) -> str:
+    decoder = Decoder(limits=DecodingLimits(**limits))
+    with writing(decoder, [data]):
+        return refusal(decoder)

@@ -14,36 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmstream.server.decoding import BadMedia, Decoder, DecodingLimits, decode_file, warm_up
-from mmstream.server.decoding_zygote import shared_zygote
-from tests.decoding import children_of, only_child_of, outcome, pieces_of, refusal, until, writing
-from tests.media_samples import noise, talking_picture, write_wav
-
-EBML = b"\x1aE\xdf\xa3"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def zygote():
-    warm_up()
-    yield shared_zygote()
-    until(lambda: not children_of(shared_zygote().pid), "children left")
-
-
-@pytest.fixture(scope="module")
-def webm(tmp_path_factory):
-    path = tmp_path_factory.mktemp("media") / "recorded.webm"
-    return talking_picture(path, 1.0, "-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus").read_bytes()
-
-
-def refusal_of_file(path: Path, streams="any", **limits) -> str:
-    return refusal(decode_file(path, streams, DecodingLimits(**limits)))
-
-
-def refusal_of_live(data: bytes, **limits) -> str:
-    decoder = Decoder(limits=DecodingLimits(**limits))
-    with writing(decoder, [data]):
-        return refusal(decoder)
-
+from mmstream.server.decoding import BadMedia, Decoder, DecodingLimits, decode_file
+from tests.decoding import (  # noqa: F401
+    EBML,
+    only_child_of,
+    outcome,
+    pieces_of,
+    refusal,
+    refusal_of_file,
+    refusal_of_live,
+    until,
+    webm,
+    writing,
+    zygote,
+)
+from tests.media_samples import noise, write_wav
 
 # What is no media
 
@@ -97,7 +82,7 @@ EDITS = st.lists(
 
 @given(edits=EDITS)
 @settings(max_examples=60, deadline=None)
-def test_damaged_media_gives_packets_or_one_line(webm, edits):
+def test_damaged_media_gives_packets_or_one_line(webm, edits):  # noqa: F811
     """Bytes of a good recording changed, cut and doubled."""
     media = bytearray(webm)
     for where, edit, value in edits:
@@ -228,7 +213,7 @@ def test_a_child_can_open_connect_run_and_write_nothing():
     ]
 
 
-def test_the_limits_hold_in_a_child_at_work(zygote):
+def test_the_limits_hold_in_a_child_at_work(zygote):  # noqa: F811
     decoder = Decoder(limits=DecodingLimits(memory_mb=100, cpu_s=7, total_cpu_s=50))
     child = only_child_of(zygote.pid)
 

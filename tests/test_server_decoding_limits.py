@@ -12,36 +12,21 @@ from pathlib import Path
 import av
 import pytest
 
-from mmstream.server.decoding import BadMedia, BrokenMedia, Decoder, DecodingLimits, decode_file, warm_up
-from mmstream.server.decoding_zygote import shared_zygote
-from tests.decoding import WAIT_S, children_of, decode_live, only_child_of, outcome, refusal, until, writing
+from mmstream.server.decoding import BadMedia, BrokenMedia, Decoder, DecodingLimits, decode_file
+from tests.decoding import (  # noqa: F401
+    WAIT_S,
+    decode_live,
+    only_child_of,
+    outcome,
+    refusal,
+    refusal_of_file,
+    refusal_of_live,
+    webm,
+    writing,
+    zygote,
+)
 from tests.hostile_media import bombs, silence
-from tests.media_samples import noise, talking_picture, write_timed, write_wav
-
-EBML = b"\x1aE\xdf\xa3"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def zygote():
-    warm_up()
-    yield shared_zygote()
-    until(lambda: not children_of(shared_zygote().pid), "children left")
-
-
-@pytest.fixture(scope="module")
-def webm(tmp_path_factory):
-    path = tmp_path_factory.mktemp("media") / "recorded.webm"
-    return talking_picture(path, 1.0, "-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus").read_bytes()
-
-
-def refusal_of_file(path: Path, streams="any", **limits) -> str:
-    return refusal(decode_file(path, streams, DecodingLimits(**limits)))
-
-
-def refusal_of_live(data: bytes, **limits) -> str:
-    decoder = Decoder(limits=DecodingLimits(**limits))
-    with writing(decoder, [data]):
-        return refusal(decoder)
+from tests.media_samples import noise, write_timed, write_wav
 
 
 def write_pictures(path: Path, codec: str, side: int, count: int = 1, pixel_format: str = "yuvj420p") -> Path:
@@ -89,7 +74,7 @@ def test_a_header_that_lies_about_the_size_of_its_pictures_does_not_help(tmp_pat
         assert {packet.data.pixels.shape for packet in packets} == {(480, 480, 3)}
 
 
-def test_a_header_that_claims_huge_pictures_takes_no_memory(webm):
+def test_a_header_that_claims_huge_pictures_takes_no_memory(webm):  # noqa: F811
     data = webm
     for tag, value in ((b"\xb0\x81\xa0", b"\xb0\x82\x3e\x80"), (b"\xba\x81\x78", b"\xba\x82\x3e\x80")):
         at = data.index(tag)
@@ -161,7 +146,7 @@ def test_hours_of_nothing_in_a_small_file_end_at_the_longest_that_is_taken(tmp_p
 # Time
 
 
-def test_an_endless_stream_without_media_ends(webm):
+def test_an_endless_stream_without_media_ends(webm):  # noqa: F811
     """A header, and then nothing but elements to skip, for ever."""
     header = webm[: webm.index(b"\x1f\x43\xb6\x75")]  # up to the first cluster
     skipped = b"\xec" + struct.pack(">Q", 1 << 56 | 60_000) + bytes(60_000)
@@ -176,7 +161,7 @@ def test_an_endless_stream_without_media_ends(webm):
         assert refusal(decoder) == "2 MB of the media gave no sound or picture"
 
 
-def test_processor_time_is_limited(tmp_path, webm):
+def test_processor_time_is_limited(tmp_path, webm):  # noqa: F811
     """A header and then very many zeros, to be searched for the next element."""
     path = tmp_path / "search.mkv"
     path.write_bytes(webm[: webm.index(b"\x1f\x43\xb6\x75")])
@@ -188,7 +173,7 @@ def test_processor_time_is_limited(tmp_path, webm):
     assert time.monotonic() - began < WAIT_S
 
 
-def test_a_child_that_is_stuck_is_ended(tmp_path, zygote):
+def test_a_child_that_is_stuck_is_ended(tmp_path, zygote):  # noqa: F811
     path = write_wav(tmp_path / "in.wav", noise(20.0, 48_000, 2), 48_000)
     decoding = decode_file(path, limits=DecodingLimits(stalled_s=0.3))
     os.kill(only_child_of(zygote.pid), signal.SIGSTOP)
@@ -197,7 +182,7 @@ def test_a_child_that_is_stuck_is_ended(tmp_path, zygote):
         drained.extend(decoding.packets("test"))
 
 
-def test_a_live_child_that_is_stuck_is_ended_once_it_owes_something(webm, zygote):
+def test_a_live_child_that_is_stuck_is_ended_once_it_owes_something(webm, zygote):  # noqa: F811
     decoder = Decoder(limits=DecodingLimits(stalled_s=0.3))
     decoder.write(webm[: len(webm) // 2])
     packets = decoder.packets("test")
@@ -210,7 +195,7 @@ def test_a_live_child_that_is_stuck_is_ended_once_it_owes_something(webm, zygote
         list(packets)
 
 
-def test_a_client_that_pauses_is_no_child_that_is_stuck(webm):
+def test_a_client_that_pauses_is_no_child_that_is_stuck(webm):  # noqa: F811
     decoder = Decoder(limits=DecodingLimits(stalled_s=0.1))
     received = []
     reader = threading.Thread(target=lambda: received.extend(decoder.packets("test")))

@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import json
 import subprocess
-import tempfile
 
 import httpx
 import openai
@@ -30,13 +29,7 @@ WAIT_S = 60.0
 TEXT = f"{WEATHER} {BANK}"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def place(tmp_path_factory):
-    """Where servers keep uploads: apart from those of other test processes."""
-    folder = tmp_path_factory.mktemp("place")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tempfile, "tempdir", str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures("place")
 
 
 @pytest.fixture(scope="module")

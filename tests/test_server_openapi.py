@@ -7,8 +7,6 @@ long run by hand, 10,204 in all: ``MMSTREAM_OPENAPI_CASES=3400 python -m pytest 
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
 import schemathesis
@@ -29,15 +27,6 @@ WAIT_S = 30.0
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 pytestmark = pytest.mark.timeout(120 + CASES)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Where the server keeps uploads."""
-    folder = tmp_path_factory.mktemp("place")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tempfile, "tempdir", str(folder))
-        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -64,4 +53,4 @@ def test_no_request_is_a_fault_of_ours(server):
 
 def test_nothing_is_left_of_them(server, place):
     server.until(lambda service: service.open_sessions == 0, "sessions stay")
-    assert [file for folder in Path(place).glob("mmstream*") for file in folder.rglob("*") if file.is_file()] == []
+    assert [file for folder in place.glob("mmstream-uploads-*") for file in folder.rglob("*") if file.is_file()] == []
