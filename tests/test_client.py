@@ -7,7 +7,7 @@ import pytest
 
 from mmstream import client
 from mmstream.client import RemoteSession
-from mmstream.client_address import is_overheard
+from mmstream.client_address import ServerError, is_overheard, token_in
 from mmstream.client_tape import Tape
 from mmstream.media import Caption, Gap
 from mmstream.server.tokens import Tokens
@@ -303,3 +303,22 @@ def test_what_cannot_be_done_is_one_line(server, counting, options, said):
     lines = [line for line in done.err.splitlines() if "WebSocket /" not in line]  # what the server says of it
     assert len(lines) == 1, done.err
     assert not done.out
+
+
+def test_the_token_is_the_first_line_that_is_no_comment(tmp_path):
+    file = tmp_path / "token"
+    file.write_text(f"# mine\n\n  # the old one\n {TOKEN} \nanother\n")
+    assert token_in(file) == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "No such file or directory"), (b"\xff\xfe", "is not a text file"), (b" # none\n\n", "holds no token")],
+)
+def test_a_file_without_a_token_is_named(tmp_path, content, told):
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ServerError) as refused:
+        token_in(file)
+    assert str(refused.value) == f"--token-file {file}: {told}"
