@@ -21,7 +21,7 @@ from mmstream.training.export import last_metrics
 from mmstream.training.loop import train
 from mmstream.training.loss import LossConfig, counts, losses
 from mmstream.training.measure import measured
-from mmstream.training.reports import Reports
+from mmstream.training.reports import Reports, word_errors
 from mmstream.training.trainer import Diverged, Trainer, learning_rate
 from tests.corpora import made_corpus
 from tests.tiny_avsr import CONFIG as NET
@@ -111,7 +111,7 @@ def test_a_run_that_is_done_does_nothing(corpora, tmp_path):
 def test_metrics_of_steps_that_were_lost_are_forgotten(tmp_path):
     lines = [{"step": step, "loss": {}, "sets": {}} for step in (4, 8, 12)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with Reports(tmp_path, 9, 20, CONSOLE) as reports:
+    with Reports(tmp_path, 9, 20, CONSOLE, word_errors) as reports:
         assert reports.measured == 8
         reports.metrics({"step": 12, "loss": {"ctc": 1.0}, "sets": {}})
     found = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

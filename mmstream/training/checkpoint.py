@@ -10,7 +10,7 @@ import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -24,6 +24,12 @@ KEYS = ("net", "ema", "opt", "step", "cfg")
 SHAPELESS = ("dropout", "emission_delay_s")  # fields of NetConfig that may change from one run to the next
 
 
+class Shape(Protocol):
+    """How a net is shaped: ``NetConfig``, ``TranslationConfig``."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Where training stood after ``step`` steps."""
@@ -32,7 +38,7 @@ class Checkpoint:
     ema: dict[str, Any]  # the same, averaged over steps: what is exported
     opt: dict[str, Any]  # state_dict of the optimiser
     step: int
-    cfg: dict[str, Any]  # of NetConfig
+    cfg: dict[str, Any]  # of NetConfig, or of the shape of another net
     recent: dict[str, list[float]] = field(default_factory=dict)  # sums and counts of loss terms not yet reported
 
     @property
@@ -85,7 +91,7 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(**{key: content[key] for key in KEYS}, recent=content.get("recent", {}))
 
 
-def check_same_net(path: Path, stored: Checkpoint, config: NetConfig) -> None:
+def check_same_net(path: Path, stored: Checkpoint, config: Shape) -> None:
     """See that a checkpoint is of the net that ``config`` describes.
 
     Raises:

@@ -26,7 +26,7 @@ from mmstream.training.config import Config
 from mmstream.training.config_file import named
 from mmstream.training.corpora import Corpora
 from mmstream.training.export import SOURCES
-from mmstream.training.reports import Reports
+from mmstream.training.reports import Reports, word_errors
 from mmstream.training.together import ALONE, Together
 from mmstream.training.trainer import Trainer, Upcoming, learning_rate
 
@@ -51,11 +51,11 @@ def train(
     with contextlib.ExitStack() as stack:
         reports = None
         if together.rank == 0:
-            stack.enter_context(_only_one(run))
+            stack.enter_context(only_one(run))
         trainer = Trainer(config, corpora, run, together)
         if together.rank == 0:
-            _note_sources(config, run)
-            reports = stack.enter_context(Reports(run, trainer.step, config.optimiser.steps, console))
+            note_sources(sources_of(config), run)
+            reports = stack.enter_context(Reports(run, trainer.step, config.optimiser.steps, console, word_errors))
             parameters = sum(one.numel() for one in trainer.net.parameters())
             begun = f"going on after step {trainer.step}" if trainer.step else "from the start"
             log.info("%.2f million parameters, %s, %s", parameters / 1e6, trainer.precision, begun)
@@ -69,8 +69,8 @@ def _run(
     last, saved = config.optimiser.steps, trainer.step
 
     def measured() -> None:
-        due = _due(trainer.step, config.run.evaluate_every, last)
-        if reports is not None and due and trainer.step > reports.measured:
+        wanted = due(trainer.step, config.run.evaluate_every, last)
+        if reports is not None and wanted and trainer.step > reports.measured:
             with contextlib.suppress(measure.Stopped):  # it is made up for when training goes on
                 reports.metrics(_metrics(trainer, config, corpora, stopping))
 
@@ -85,7 +85,7 @@ def _run(
         rate = learning_rate(trainer.step - 1, config.optimiser)
         reports.step(trainer.step, terms, gradients=norm, learning_rate=rate)
         measured()
-        if _due(trainer.step, config.run.checkpoint_every, last):
+        if due(trainer.step, config.run.checkpoint_every, last):
             trainer.save()
             saved = trainer.step
     if reports is not None and trainer.step > saved:
@@ -101,7 +101,8 @@ def _metrics(trainer: Trainer, config: Config, corpora: Corpora, stopping: Stopp
     return {"step": trainer.step, "loss": trainer.losses_since(), "sets": sets}
 
 
-def _due(step: int, every: int, last: int) -> bool:
+def due(step: int, every: int, last: int) -> bool:
+    """Whether something that is done now and then, and at the end, is to be done after ``step``."""
     return step % every == 0 or step == last
 
 
@@ -130,7 +131,7 @@ def _quiet(loader: int) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(run: Path) -> Iterator[None]:
+def only_one(run: Path) -> Iterator[None]:
     """No other process trains in ``run`` meanwhile."""
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -158,6 +159,7 @@ def sources_of(config: Config) -> list[Source]:
     ]
 
 
-def _note_sources(config: Config, run: Path) -> None:
+def note_sources(sources: Sequence[Source], run: Path) -> None:
+    """Keep with a run what it is trained on, for ``export``."""
     with AtomicFile(run / SOURCES) as file:
-        file.write(json.dumps([asdict(one) for one in sources_of(config)], indent=2) + "\n")
+        file.write(json.dumps([asdict(one) for one in sources], indent=2) + "\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,13 +22,17 @@ from mmstream.training.measure import sets
 
 log = logging.getLogger(__name__)
 
+Figures = Callable[[dict[str, Any]], tuple[str, dict[str, float]]]
+
 MEND = "python -m pip install 'mmstream[train]'"
 
 
 class Reports:
     """One run's reports, from step ``first`` on: what earlier ones said of later steps is forgotten."""
 
-    def __init__(self, run: Path, first: int, steps: int, console: Console) -> None:
+    def __init__(self, run: Path, first: int, steps: int, console: Console, figures: Figures) -> None:
+        """``figures`` makes out of a line of metrics what is told of it."""
+        self._figures = figures
         self._path = run / METRICS
         self._lines = _lines_until(self._path, first)
         if self._path.exists():
@@ -57,14 +61,12 @@ class Reports:
         """An evaluation: one line of metrics.jsonl, the whole file written anew so that it is never half a line."""
         self._lines.append(line)
         self._write()
-        said = []
-        for name, modality, figures in sets(line):
-            said.append(f"{name} {modality} {100 * figures['wer']:.1f}%")
-            if self._board is not None:
-                for figure in ("wer", "cer", "video"):
-                    self._board.add_scalar(f"{figure}/{name}/{modality}", figures[figure], line["step"])
+        said, curves = self._figures(line)
+        if self._board is not None:
+            for name, value in curves.items():
+                self._board.add_scalar(name, value, line["step"])
         loss = sum(line["loss"].values())
-        log.info("step %d: loss %.3f%s", line["step"], loss, f"; WER: {', '.join(said)}" if said else "")
+        log.info("step %d: loss %.3f%s", line["step"], loss, f"; {said}" if said else "")
 
     def _write(self) -> None:
         with AtomicFile(self._path) as file:
@@ -81,6 +83,16 @@ class Reports:
         self._bar.stop()
         if self._board is not None:
             self._board.close()
+
+
+def word_errors(line: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """What a recogniser's line of metrics says, in words and as curves."""
+    said: list[str] = []
+    curves: dict[str, float] = {}
+    for name, modality, figures in sets(line):
+        said.append(f"{name} {modality} {100 * figures['wer']:.1f}%")
+        curves |= {f"{figure}/{name}/{modality}": figures[figure] for figure in ("wer", "cer", "video")}
+    return f"WER: {', '.join(said)}" if said else "", curves
 
 
 def _lines_until(path: Path, step: int) -> list[dict[str, Any]]:
