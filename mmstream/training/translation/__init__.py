@@ -1,0 +1,1 @@
+"""Training of the translation net: sentence pairs -> tokens -> batches -> steps -> a folder for CTranslate2."""
