@@ -1,4 +1,4 @@
-"""``mmstream train``: a recogniser from manifests, resumable to the step."""
+"""``mmstream train``: a recogniser from manifests, or a translator from sentence pairs; resumable to the step."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmstream.core import MmstreamError
 from mmstream.registry import home
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def train(
     ] = None,
     only_cache: Annotated[bool, typer.Option("--only-cache", help="Cache the features and stop there.")] = False,
 ) -> None:
-    """Train the audio-visual recogniser. Run it again after an interruption: it goes on at the step where it was.
+    """Train a recogniser or a translator. Run it again after an interruption: it goes on at the step where it was.
 
-    The folder of the run gets last.pt (the checkpoint), metrics.jsonl (a line per evaluation) and tensorboard/.
+    A config with ``kind: translation`` makes a translator, any other the audio-visual recogniser. The folder of the
+    run gets last.pt (the checkpoint), metrics.jsonl (a line per evaluation) and tensorboard/.
     Ctrl-C writes a checkpoint and ends.
 
     Examples:
@@ -51,10 +53,18 @@ def train(
         mmstream train configs/avsr-tiny.yaml
 
         mmstream train configs/avsr.yaml --run runs/avsr --cache /data/cache --workers 2
+
+        nice -n 19 mmstream train configs/mt.yaml --run runs/mt
     """
     from mmstream.training.config_file import read_config
+    from mmstream.training.translation.config_file import is_translation
 
     folder = run or Path("runs") / config.stem
+    if is_translation(config):
+        if workers is not None or cache is not None:
+            raise MmstreamError(f"{config}: --workers and --cache are for recognisers; a translator takes run.threads")
+        _train_translator(config, folder, only_cache=only_cache)
+        return
     wanted = read_config(config)
     if workers is not None:
         wanted = dataclasses.replace(wanted, run=dataclasses.replace(wanted.run, workers=workers))
@@ -72,6 +82,26 @@ def train(
             from mmstream.training.loop import train as run_training
 
             run_training(wanted, corpora, folder, stopping=lambda: stop.asked, console=console)
+    _say_end(stop, folder)
+
+
+def _train_translator(config: Path, folder: Path, *, only_cache: bool) -> None:
+    from mmstream.training.translation.config_file import read_config
+    from mmstream.training.translation.loop import prepared
+    from mmstream.training.translation.loop import train as run_training
+
+    wanted = read_config(config)
+    if only_cache:
+        prepared(wanted, folder)
+        return
+    stop = _Stop(folder)
+    with stop.listening(many=False):
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        run_training(wanted, folder, stopping=lambda: stop.asked, console=console)
+    _say_end(stop, folder)
+
+
+def _say_end(stop: _Stop, folder: Path) -> None:
     if stop.asked:
         log.info("interrupted; the checkpoint is written. Go on with: %s", shlex.join(["mmstream", *sys.argv[1:]]))
         raise typer.Exit(INTERRUPTED)

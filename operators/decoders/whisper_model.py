@@ -215,7 +215,7 @@ def _load(model: str, device: Device, compute_type: str, threads: int) -> Any:
     if found.path is None or found.use != "operators.decoders:Whisper":
         raise MmstreamError(f"model {model!r} is not a Whisper model: name one such as whisper-base.en, or a folder")
     try:
-        import ctranslate2  # type: ignore[import-untyped]
+        import ctranslate2
         import faster_whisper
     except ImportError as fault:
         raise MmstreamError("faster-whisper is missing: pip install 'mmstream[whisper]'") from fault
