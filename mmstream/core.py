@@ -174,6 +174,7 @@ class Sink(Operator[State]):
 
     emits: ClassVar[tuple[type, ...]] = ()
     runs_on: ClassVar[Place] = "driver"
+    any_order: ClassVar[bool] = False  # of packets from several inputs: nobody waits for a slow one to keep media order
 
     def ready(self, state: State) -> bool:
         """Whether it can take a packet now. While it cannot, its session waits, and no other; ask again soon."""

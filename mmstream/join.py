@@ -3,7 +3,8 @@
 A node with several inputs gets their packets in one order of media time, whatever order they arrived in. A packet
 waits until every other input has said that nothing earlier will still come (its watermark), so file runs repeat
 exactly. Waiting is bounded: by the node's ``max_skew_s``; on edges that drop, by the lane's capacity; and on edges that
-block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source.
+block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source. A sink
+that takes its inputs in any order never waits.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Join:
         self.inlet = inlet
         self._cut = Cut(self.lanes)
         self._due: deque[Packet[Any]] = deque()  # control packets to hand out next
+        self._any_order = bool(getattr(node.kind, "any_order", False))
         self._max_skew_s = node.max_skew_s if node.max_skew_s is not None and inlet.bounded else _EVER
         self._ended = False
         self.waited_s = 0.0  # by the packet last taken, wall-clock seconds
@@ -114,7 +116,7 @@ class Join:
             return control[0]
         best = min(filled, key=_start)
         silent = [lane for lane in self.lanes.values() if lane.head is None]
-        if all(self._goes_before(best, lane) for lane in silent):
+        if self._any_order or all(self._goes_before(best, lane) for lane in silent):
             self.stalled_at = None
             return best
         self._first = min(self._first, _start(best))

@@ -189,6 +189,32 @@ class Caption:
         return join_words(self.words, self.language)
 
 
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """An utterance in another language, shown like a caption: ``stable`` words never change, ``unstable`` ones may.
+
+    (session, ``language``, ``index``) names it; ``index`` is that of the caption that it translates. A later one of
+    the same name replaces the earlier one and begins with all its stable words. A word's times, confidence and video
+    share are those of the words that it translates; times never go back.
+    """
+
+    contiguous: ClassVar[bool] = False
+
+    index: int
+    stable: tuple[Word, ...]
+    unstable: tuple[Word, ...]
+    final: bool
+    language: str  # BCP-47, of the translation
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return self.stable + self.unstable
+
+    @property
+    def text(self) -> str:
+        return join_words(self.words, self.language)
+
+
 def join_words(words: Iterable[Word], language: str | None = None) -> str:
     """The words as running text; languages written without spaces get none."""
     return ("" if language in UNSPACED_LANGUAGES else " ").join(word.text for word in words)

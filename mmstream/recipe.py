@@ -12,7 +12,7 @@ from typing import Any
 
 from mmstream.core import MmstreamError
 from mmstream.graph import Graph
-from mmstream.media import Caption
+from mmstream.media import Caption, Translation
 from mmstream.outcome import OperatorError
 from mmstream.pipeline import Document, check, default_path, read, roles
 from mmstream.registry import Model
@@ -26,6 +26,8 @@ FORMATS: Mapping[str, str] = {  # file suffix -> sink
     "txt": "operators.sinks:PlainText",
 }
 TERMINAL = "operators.sinks:Terminal"
+TRANSLATE = "operators.translation:Translate"
+TRANSLATOR = "translate"  # the node that a command adds, in a worker of its own: nobody waits for it
 FILE_CHUNK_MS = 500  # of a file at full speed, where nobody waits for the next chunk: fewer packets cost less
 
 
@@ -182,6 +184,33 @@ class Recipe:
         self._document.set_arguments(node, arguments)
         self._placed.add(node)
 
+    def translate_into(self, languages: Sequence[str], arguments: Mapping[str, Any], *, watched: bool) -> None:
+        """Translate every caption into ``languages``, with the file's own translator where it has one.
+
+        ``arguments``: further ones of ``operators.translation:Translate``.
+        """
+        name = self._translator
+        if name is None:
+            name = TRANSLATOR
+            self._document.add_node(name, use=TRANSLATE, inputs=self._caption_feeds())
+            self._document.add_worker(name, [name])
+        kind = self._wiring.kind(name)
+        suits = getattr(kind, "watched" if watched else "unwatched", {})
+        self._document.set_arguments(name, {**suits, **arguments, "targets": list(languages)})
+        self._placed.add(name)
+
+    @property
+    def languages(self) -> list[str]:
+        """Those that captions are translated into."""
+        name = self._translator
+        targets = None if name is None else (self._document.nodes[name].get("with") or {}).get("targets")
+        return [str(one) for one in targets] if isinstance(targets, list) else []
+
+    @property
+    def _translator(self) -> str | None:
+        """The node that translates."""
+        return next((one for one in self._document.nodes if Translation in self._wiring.kind(one).emits), None)
+
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""
         feeds = self._feeds()
@@ -195,10 +224,9 @@ class Recipe:
         Raises:
             MmstreamError: no sink of the file gets captions, or there is a node of that name.
         """
-        feeds = [name for name in self._feeds() if Caption in self._wiring.kind(name).emits]
-        if not feeds:
+        if not self._caption_feeds():
             raise MmstreamError(f"{self._document.path}: no sink in it gets captions, so there are none to write")
-        self._add_sinks(sinks, feeds)
+        self._add_sinks(sinks, [name for name in self._feeds() if self._gives_text(name)])
 
     def also_show(self, payload: type, chain: Sequence[SinkNode]) -> None:
         """Add nodes one behind another, the first of them behind whatever gives ``payload``, if anything does."""
@@ -210,13 +238,19 @@ class Recipe:
     @property
     def gives_captions(self) -> bool:
         """Whether a sink of the file gets captions."""
-        return any(Caption in self._wiring.kind(name).emits for name in self._feeds())
+        return bool(self._caption_feeds())
+
+    def _caption_feeds(self) -> list[str]:
+        return [name for name in self._feeds() if Caption in self._wiring.kind(name).emits]
+
+    def _gives_text(self, name: str) -> bool:
+        return bool({Caption, Translation} & set(self._wiring.kind(name).emits))
 
     def _feeds(self) -> list[str]:
-        """What the file's sinks take from."""
+        """What the file's sinks take from, and the translator."""
         entries = self._document.nodes
         feeds = [name for sink in self._roles.sinks for name in inputs_of(entries[sink])]
-        return list(dict.fromkeys(feeds))
+        return list(dict.fromkeys([*feeds, *([self._translator] if self._translator else [])]))
 
     def _add_sinks(self, sinks: Sequence[SinkNode], feeds: Sequence[str]) -> None:
         for sink in sinks:
