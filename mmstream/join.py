@@ -3,8 +3,8 @@
 A node with several inputs gets their packets in one order of media time, whatever order they arrived in. A packet
 waits until every other input has said that nothing earlier will still come (its watermark), so file runs repeat
 exactly. Waiting is bounded: by the node's ``max_skew_s``; on edges that drop, by the lane's capacity; and on edges that
-block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source. A sink
-that takes its inputs in any order never waits.
+block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source.
+A sink that takes its inputs in any order never waits.
 """
 
 from __future__ import annotations

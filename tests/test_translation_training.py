@@ -301,7 +301,7 @@ def test_it_learns_a_dozen_pairs_in_every_spelling(learnt):
 def test_what_is_exported_translates_as_the_net_does(learnt, tmp_path, precision):
     ctranslate2 = pytest.importorskip("ctranslate2")
     made = export(learnt, tmp_path / "out", precision=precision)
-    assert precision == "int8" or made.agreement > 0.95
+    assert made.agreement > (0.5 if precision == "int8" else 0.95)
     processor = pieces.opened((tmp_path / "out" / "pieces.model").read_bytes())
     translator = ctranslate2.Translator(str(tmp_path / "out"), device="cpu")
     for language, sentences in (("de", GERMAN), ("fr", FRENCH)):

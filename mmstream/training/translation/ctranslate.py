@@ -92,5 +92,7 @@ def _norm(there: Any, here: nn.LayerNorm) -> None:
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    array: np.ndarray[Any, np.dtype[np.float32]] = tensor.detach().float().cpu().numpy()
+    array: np.ndarray[Any, np.dtype[np.float32]] = (
+        tensor.detach().float().cpu().numpy().copy()
+    )  # it is rounded in place
     return array
