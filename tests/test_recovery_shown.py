@@ -3,7 +3,7 @@
 import pytest
 
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap, Word
+from mmstream.media import Caption, Gap, Translation, Word
 from mmstream.recovery.shown import Shown
 from tests.toys import chunk
 
@@ -158,3 +158,40 @@ def test_what_is_no_caption_is_known_by_its_kind_and_place():
     assert play(made, [gap(0.0, 1.0), Packet("s", 1.0, 2.0, chunk(1), 9.0), gap(2.0, 3.0)]) == [gap(2.0, 3.0)]
     made.rewind(None)
     assert play(made, [gap(0.0, 1.0), gap(1.0, 2.0), gap(3.0, 4.0)]) == [gap(3.0, 4.0)]
+
+
+def translated(language, index, stable, unstable="", final=False):
+    data = Translation(index, words(stable), words(unstable), final, language)
+    return Packet("s", float(index), index + 1.0, data, 0.0)
+
+
+BOTH = [
+    caption(0, "it", "is"),
+    translated("de", 0, "es", "ist"),
+    caption(0, "it is", final=True),
+    translated("fr", 0, "c'est", final=True),
+    translated("de", 0, "es ist", final=True),
+    caption(1, "so"),
+]
+
+
+@pytest.mark.parametrize("cut", range(len(BOTH) + 1))
+def test_translations_are_repeated_in_whatever_order_they_come_between_captions(cut):
+    made = shown(BOTH[:cut])
+    made.mark(1)
+    assert play(made, BOTH[cut:]) == BOTH[cut:]
+    made.trim(1)
+    made.rewind(1)
+    rest = BOTH[cut:]
+    ordered = [one for one in rest if isinstance(one.data, Translation)]
+    ordered += [one for one in rest if not isinstance(one.data, Translation)]
+    assert play(made, ordered) == []
+    after = [translated("de", 1, "so"), caption(1, "so", "it")]
+    assert play(made, after) == after
+
+
+def test_a_translation_that_comes_out_otherwise_keeps_its_promises():
+    made = shown([translated("de", 0, "es ist", final=True), translated("de", 1, "so", "was")])
+    made.rewind(None)
+    other = [translated("de", 0, "das ist", final=True), translated("de", 1, "na"), translated("de", 1, "so gut")]
+    assert play(made, other) == [translated("de", 1, "so gut")]
