@@ -28,6 +28,7 @@ FORMATS: Mapping[str, str] = {  # file suffix -> sink
 TERMINAL = "operators.sinks:Terminal"
 TRANSLATE = "operators.translation:Translate"
 TRANSLATOR = "translate"  # the node that a command adds, in a worker of its own: nobody waits for it
+TRANSLATED_TOGETHER = 16  # captions of as many sessions, where they wait
 FILE_CHUNK_MS = 500  # of a file at full speed, where nobody waits for the next chunk: fewer packets cost less
 
 
@@ -193,7 +194,7 @@ class Recipe:
         if name is None:
             name = TRANSLATOR
             self._document.add_node(name, use=TRANSLATE, inputs=self._caption_feeds())
-            self._document.add_worker(name, [name])
+            self._document.add_worker(name, [name], batch=TRANSLATED_TOGETHER)
         kind = self._wiring.kind(name)
         suits = getattr(kind, "watched" if watched else "unwatched", {})
         self._document.set_arguments(name, {**suits, **arguments, "targets": list(languages)})

@@ -14,8 +14,8 @@ def edge(source, target="fuse", capacity=8, overflow="block"):
     return Edge(source, target, carries, capacity, overflow)
 
 
-def node(name="fuse", max_skew_s=None):
-    return Node(name, "tests:Fuse", Operator, max_skew_s=max_skew_s)
+def node(name="fuse", max_skew_s=None, kind=Operator):
+    return Node(name, "tests:Fuse", kind, max_skew_s=max_skew_s)
 
 
 def one_input(capacity=8, overflow="block", sessions=("s",)):
@@ -25,9 +25,9 @@ def one_input(capacity=8, overflow="block", sessions=("s",)):
     return made
 
 
-def two_inputs(capacity=8, overflow="block", max_skew_s=None):
+def two_inputs(capacity=8, overflow="block", max_skew_s=None, kind=Operator):
     edges = (edge("ear", capacity=capacity, overflow=overflow), edge("eye", capacity=capacity, overflow=overflow))
-    made = Inbox([Inlet(node(max_skew_s=max_skew_s), edges)])
+    made = Inbox([Inlet(node(max_skew_s=max_skew_s, kind=kind), edges)])
     made.open("s")
     return made
 

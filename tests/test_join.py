@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmstream import inbox as inbox_module
 from mmstream import join as join_module
-from mmstream.core import Barrier, End, Watermark
+from mmstream.core import Barrier, End, Sink, Watermark
 from mmstream.inbox import Inbox
 from mmstream.join import Inlet
 from mmstream.overload import HOLD_S, LagBound
@@ -246,3 +246,17 @@ def test_a_loss_belongs_to_the_snapshot_that_it_came_before():
     clock.advance(11.0)
     kinds = [type(item.packet.data).__name__ for item in ready(one)]
     assert kinds == ["Gap", "Barrier"]
+
+
+def test_a_sink_that_takes_its_inputs_in_any_order_waits_for_none():
+    class AnyOrder(Sink):
+        any_order = True
+
+    ordered, free = two_inputs(capacity=100), two_inputs(capacity=100, kind=AnyOrder)
+    for one in (ordered, free):
+        one.put("eye->fuse", video(0.0, 0.1))
+        one.put("eye->fuse", video(0.1, 0.2))
+    assert shape(ready(ordered)) == []
+    assert shape(ready(free)) == [("video", 0.0), ("video", 0.1)]
+    free.put("ear->fuse", audio(0.0, end=0.05))
+    assert shape(ready(free)) == [("audio", 0.0)]

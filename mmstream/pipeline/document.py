@@ -163,14 +163,14 @@ class Document:
                 self._remove_name(entry, "from", name, ("nodes", other, "from"))
         self.free_node(name)
 
-    def add_worker(self, name: str, nodes: Sequence[str]) -> None:
-        """Give nodes a worker of their own, under a name that is free or like it."""
+    def add_worker(self, name: str, nodes: Sequence[str], *, batch: int) -> None:
+        """Give nodes a worker of their own, under this name or one like it; a call takes up to ``batch`` packets."""
         if not isinstance(self.content.get("workers"), dict):
             self.content["workers"] = {}
         workers, number, free = self.content["workers"], 2, name
         while free in workers:
             free, number = f"{name}_{number}", number + 1
-        workers[free] = {"nodes": list(nodes)}
+        workers[free] = {"nodes": list(nodes), "batch": {"max_size": batch}}
 
     def free_node(self, name: str) -> None:
         """Take a node out of its worker, so that it runs where its operator does by itself."""
