@@ -44,7 +44,7 @@ def test_the_sentence_under_way_is_shown_and_promised_word_by_word(engine):
         caption("one two", "three"), caption("one two three", "four"), caption("one two three four", final=True),
     ])  # fmt: skip
     assert told(out) == [
-        (0, "ONE", "TWO THREE", False), (0, "ONE TWO", "THREE FOUR", False), (0, "ONE TWO THREE FOUR.", "", True),
+        (0, "ONE TWO", "THREE", False), (0, "ONE TWO THREE", "FOUR", False), (0, "ONE TWO THREE FOUR.", "", True),
     ]  # fmt: skip
 
 

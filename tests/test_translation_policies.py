@@ -5,9 +5,10 @@ import pytest
 from operators.translation.policies import AlignAtt, Draft, LocalAgreement, WaitK, WhenOver, policy_named
 
 
-def draft(text, sources=None, sure=0):
+def draft(text, sources=None, sure=0, heard=None):
     words = tuple(text.split())
-    return Draft(words, tuple(range(len(words))) if sources is None else sources, sure)
+    sources = tuple(range(len(words))) if sources is None else sources
+    return Draft(words, sources, sure if heard is None else heard, sure)
 
 
 def test_nothing_is_promised_before_the_end_where_the_policy_waits_for_it():
@@ -37,15 +38,21 @@ def test_alignatt_stops_at_the_first_word_that_attends_to_the_last_k(k, sure, co
     assert AlignAtt(k).stable_count([draft("a b c d e", sure=sure)]) == count
 
 
+def test_alignatt_counts_words_that_may_still_change_but_promises_nothing_that_comes_from_them():
+    assert AlignAtt(2).stable_count([draft("a b c d e f g", sure=3, heard=4)]) == 2
+    assert AlignAtt(2).stable_count([draft("a b c d e f g", sure=3, heard=5)]) == 3
+    assert AlignAtt(2).stable_count([draft("a b c d e f g", sure=3, heard=7)]) == 3
+
+
 def test_alignatt_stops_there_even_where_later_words_attend_further_back():
     assert AlignAtt(1).stable_count([draft("ich gesehen habe ihn dort", sources=(0, 3, 1, 2, 4), sure=4)]) == 1
 
 
 def test_alignatt_without_attention_takes_what_two_drafts_agree_on():
-    drafts = [Draft(tuple("a b c".split()), None, 2), Draft(tuple("a b d e".split()), None, 3)]
+    drafts = [Draft(tuple("a b c".split()), None, 2, 2), Draft(tuple("a b d e".split()), None, 3, 3)]
     assert AlignAtt(2).stable_count(drafts) == 2
     assert AlignAtt(2).stable_count(drafts[:1]) == 0
-    assert AlignAtt(2).stable_count([Draft(("a", "b"), None, 0)] * 2) == 0
+    assert AlignAtt(2).stable_count([Draft(("a", "b"), None, 2, 0)] * 2) == 0
 
 
 @pytest.mark.parametrize("policy", [WaitK(1), LocalAgreement(1), AlignAtt(0)])

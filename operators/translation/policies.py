@@ -23,6 +23,7 @@ class Draft:
 
     words: tuple[str, ...]
     sources: tuple[int, ...] | None  # for each word, the number of the source word it comes from; None: not known
+    heard: int  # source words that it translates, those that may still change too
     sure: int  # leading source words that are stable and that the recogniser is sure of
 
 
@@ -76,7 +77,7 @@ class LocalAgreement:
 
 
 class AlignAtt:
-    """The words before the first that attends to one of the last ``k`` sure source words, or to what is not sure.
+    """The words before the first that attends to one of the last ``k`` words heard, or to one that is not sure.
 
     Papi, Turchi and Negri, "AlignAtt", Interspeech 2023, with words for frames. Where the engine gives no attention
     there is nothing to go by, and two drafts in a row have to agree.
@@ -94,7 +95,7 @@ class AlignAtt:
         draft = drafts[-1]
         if draft.sources is None:
             return self._without.stable_count(drafts)
-        return min(complete(draft), sourced(draft, draft.sure - self.k))
+        return min(complete(draft), sourced(draft, min(draft.sure, draft.heard - self.k)))
 
 
 def complete(draft: Draft) -> int:

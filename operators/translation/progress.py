@@ -43,7 +43,7 @@ class Progress:
         """``heard[begin:]`` is as much of a sentence as is known, ``sure`` of its words for certain."""
         if heard and not ends_sentence(heard[-1].text):
             translated = replace(translated, words=_unended(translated.words, self.promised))
-        draft = Draft(translated.words, translated.sources, sure)
+        draft = Draft(translated.words, translated.sources, len(heard) - begin, sure)
         drafts = (*self.drafts, draft)[-policy.drafts :]
         added = self._new(translated, heard, begin, len(heard))
         newly = max(0, policy.stable_count(drafts) - self.promised)
