@@ -58,9 +58,9 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
     A sentence ends at its punctuation, at ``pause_s`` of silence, or after ``longest`` words; once its words are
     stable, all of its translation is. Before that ``policy`` decides: nothing (``sentence``; ``clause`` ends sentences
     at commas too), k words behind (``wait_k``), what n drafts in a row agree on (``local_agreement``), or what does not
-    attend to the last k words heard (``alignatt``); ``k`` is that number. Source words of less than ``min_confidence``, and
-    all behind them, let nothing be promised before their utterance is over. With ``drafts`` the sentence under way is
-    translated every ``step_s`` of media and shown as unstable words.
+    attend to the last k words heard (``alignatt``); ``k`` is that number. Source words of less than
+    ``min_confidence``, and all behind them, let nothing be promised before their utterance is over. With ``drafts``
+    the sentence under way is translated every ``step_s`` of media and shown as unstable words.
 
     A word carries the times, the confidence and the share of video of the source word that it attends to.
 
