@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmstream.media import Word
-from operators.translation.sentences import Limits, closed, ends_clause, ends_sentence
+from mmstream.translation.punctuation import ends_clause, ends_sentence
+from operators.translation.sentences import Limits, closed
 
 
 def spoken(text, *, gaps=()):

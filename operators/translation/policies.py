@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from operators.policies import common_prefix
-from operators.translation.sentences import ends_sentence
+from mmstream.translation.punctuation import ends_sentence
 
 PolicyName = Literal["sentence", "clause", "wait_k", "local_agreement", "alignatt"]
 

@@ -9,7 +9,7 @@ from mmstream.media import Translation, Word
 from mmstream.translation.engine import Translated
 from operators.policies import common_prefix
 from operators.translation.policies import Draft, Policy
-from operators.translation.sentences import SENTENCE_ENDS, ends_sentence
+from mmstream.translation.punctuation import SENTENCE_ENDS, ends_sentence
 
 
 @dataclass(frozen=True, slots=True)

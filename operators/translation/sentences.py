@@ -9,14 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmstream.media import Word
+from mmstream.translation.punctuation import JOINTS, ends_clause, ends_sentence
 
-SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "।", "؟")  # noqa: RUF001
-CLAUSE_ENDS = (",", ";", ":", "—", "、", "，", "；", "：")  # noqa: RUF001
-CLOSING = "\"'”’»)]}」』"  # noqa: RUF001 - may stand behind the mark
-ABBREVIATIONS = frozenset(
-    ("mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.", "sr.", "vs.", "etc.", "e.g.", "i.e.", "vol.", "a.m.", "p.m.")
-)
-JOINTS = frozenset(("and", "but", "or", "so", "because", "which", "who", "that", "when", "while", "if", "although"))
 SHORTEST_CLAUSE = 4  # words: shorter ones say too little to be translated alone
 
 
@@ -62,22 +56,6 @@ def _next_end(words: Sequence[Word], stable: int, begin: int, limits: Limits) ->
         if count >= limits.longest:
             return _best_cut(words, begin, at + 1)
     return None
-
-
-def ends_sentence(text: str) -> bool:
-    """Whether a word ends a sentence: ``home.``, ``really?"``; not ``Dr.``, ``J.`` or ``3.``."""
-    bare = text.rstrip(CLOSING)
-    if not bare.endswith(SENTENCE_ENDS):
-        return False
-    if not bare.endswith("."):
-        return True
-    stem = bare.rstrip(".")
-    return bool(stem) and bare.lower() not in ABBREVIATIONS and not (len(stem) == 1 and stem.isupper() and stem != "I")
-
-
-def ends_clause(text: str) -> bool:
-    """Whether a word ends a clause."""
-    return text.rstrip(CLOSING).endswith(CLAUSE_ENDS)
 
 
 def _best_cut(words: Sequence[Word], begin: int, end: int) -> int:
