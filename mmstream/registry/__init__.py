@@ -31,13 +31,16 @@ __all__ = [
     "Model",
     "ModelError",
     "Status",
+    "absent",
     "find",
     "gpu_count",
     "home",
+    "is_path",
     "pull",
     "pulled_names",
     "resolve",
     "statuses",
+    "store",
     "verify",
 ]
 
@@ -117,7 +120,7 @@ def resolve(name: str = "auto", language: str | None = None) -> Model:
         return _best(language)
     entry = known(name)
     if entry is None and name not in store.pulled():
-        if _is_path(name):
+        if is_path(name):
             folder = Path(name).expanduser()
             if (folder / "weights.safetensors").is_file():  # what `mmstream export` writes
                 return Model(folder.name, AVSR, {"model": str(folder)}, folder)
@@ -132,7 +135,7 @@ def resolve(name: str = "auto", language: str | None = None) -> Model:
         raise ModelError(f"model {name!r} is for {entry.task}, not for recognition")
     found = find(name)
     if found is None:
-        raise ModelError(_absent(name, entry))
+        raise ModelError(absent(name, entry))
     if found.use == WHISPER:
         _need_whisper(name)
     return found
@@ -208,7 +211,7 @@ def verify(name: str) -> int:
         raise ModelError(
             f"model {name!r} is in the hub's cache, which has no checksums: run mmstream models pull {name}"
         )
-    raise ModelError(_absent(name, entry))
+    raise ModelError(absent(name, entry))
 
 
 def statuses() -> list[Status]:
@@ -287,11 +290,13 @@ def _bound() -> tuple[float, str]:
     return (_MANY_CORES_MEGABYTES if cores >= _MANY_CORES else _CPU_MEGABYTES), f"{cores} CPU cores"
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether a model's name is meant as a folder."""
     return "/" in name or os.sep in name or name.startswith(("~", ".")) or Path(name).is_dir()
 
 
-def _absent(name: str, entry: Entry | None) -> str:
+def absent(name: str, entry: Entry | None) -> str:
+    """Why a model cannot be had, and how it could be."""
     if entry is not None and entry.comes != "hub":
         return f"model {name!r} is not on this machine: run python -m pip install {_distribution(entry)}"
     if entry is None:
@@ -328,7 +333,7 @@ def _verify_shipped(entry: Entry) -> int:
     """Load the weights that ship: their checksum, their format and their shapes are checked by that."""
     folder = _installed_folder(entry)
     if folder is None:
-        raise ModelError(_absent(entry.name, entry))
+        raise ModelError(absent(entry.name, entry))
     weights.recogniser(entry.place)
     return sum(path.is_file() for path in folder.iterdir())
 
@@ -339,7 +344,7 @@ def _verify_wheel(entry: Entry) -> int:
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        raise ModelError(_absent(entry.name, entry)) from None
+        raise ModelError(absent(entry.name, entry)) from None
     count = 0
     for file in files:
         if not file.as_posix().startswith(f"{inside}/") or file.hash is None or file.hash.mode != "sha256":

@@ -8,10 +8,11 @@ from typing import Literal
 SPHINX = "operators.decoders:Sphinx"
 WHISPER = "operators.decoders:Whisper"
 AVSR = "operators.decoders:Avsr"
+TRANSLATE = "operators.translation:Translate"
 
 ENGLISH, MANY = "en", "many"  # what ``languages`` of a recogniser says
 
-Task = Literal["recognition", "voice activity"]
+Task = Literal["recognition", "translation", "voice activity"]
 Origin = Literal["package", "wheel", "hub"]
 
 
@@ -26,7 +27,7 @@ class Entry:
     place: str  # package: folder of mmstream.weights; wheel: distribution:folder; hub: owner/repository
     licence: str
     megabytes: int  # on disk, rounded
-    languages: str  # "en", or "many"
+    languages: str  # "en", or "many"; of a translator, its pair
     rank: int = 0  # among recognisers, higher recognises better
 
 
@@ -57,6 +58,10 @@ _ENTRIES = (
     _whisper(53, "large-v1", "Systran/faster-whisper-large-v1", 3087),
     _whisper(54, "large-v2", "Systran/faster-whisper-large-v2", 3087),
     _whisper(55, "large-v3", "Systran/faster-whisper-large-v3", 3088),
+    *(
+        Entry(f"mt-en-{one}", "translation", TRANSLATE, "package", "mt", "CC-BY-2.0-FR data", 10, f"en-{one}")
+        for one in ("de", "fr", "es")
+    ),
     Entry(
         "silero-vad", "voice activity", "operators.audio:Vad", "wheel", "silero-vad:silero_vad/data", "MIT", 14, "any"
     ),

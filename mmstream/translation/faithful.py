@@ -54,7 +54,7 @@ class Faithful:
         return _Task(request, parts, [[number for number, _ in kept[begin:end]] for begin, end in spans])
 
     def _is_too_long(self, words: Sequence[str]) -> bool:
-        """Whether a stretch is more than the model takes. A word is about two tokens; only much longer ones are read."""
+        """Whether a stretch is more than the model takes. A token is a character at least."""
         if len(words) > MOST_WORDS:
             return True
         return (

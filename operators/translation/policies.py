@@ -7,7 +7,7 @@ the policy, so these speak of the time before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -123,6 +123,5 @@ def policy_named(name: PolicyName, k: int | None = None) -> Policy:
         if k is not None:
             raise ValueError(f"policy {name!r} takes no k")
         return WhenOver()
-    kind = {"wait_k": WaitK, "local_agreement": LocalAgreement, "alignatt": AlignAtt}[name]
-    made: Policy = kind() if k is None else kind(k)
-    return made
+    kinds: dict[str, Callable[..., Policy]] = {"wait_k": WaitK, "local_agreement": LocalAgreement, "alignatt": AlignAtt}
+    return kinds[name]() if k is None else kinds[name](k)
