@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from operators.policies import common_prefix
 from mmstream.translation.punctuation import ends_sentence
+from operators.policies import common_prefix
 
 PolicyName = Literal["sentence", "clause", "wait_k", "local_agreement", "alignatt"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from mmstream.media import Translation, Word
 from mmstream.translation.engine import Translated
+from mmstream.translation.punctuation import SENTENCE_ENDS, ends_sentence
 from operators.policies import common_prefix
 from operators.translation.policies import Draft, Policy
-from mmstream.translation.punctuation import SENTENCE_ENDS, ends_sentence
 
 
 @dataclass(frozen=True, slots=True)
