@@ -11,8 +11,9 @@ from typing import Any, ClassVar, TypeVar
 
 from mmstream.atomic import AtomicFile
 from mmstream.core import MmstreamError, Packet, Sink
-from mmstream.media import Caption, Gap
-from operators.sinks.utterances import Utterances
+from mmstream.media import Caption, Gap, Translation
+from operators.sinks.media_order import MediaOrder
+from operators.sinks.utterances import InOneLanguage, Text
 
 
 @dataclass
@@ -21,7 +22,8 @@ class FileState:
 
     session: str
     file: AtomicFile
-    utterances: Utterances = field(default_factory=Utterances)
+    utterances: InOneLanguage[Any] = field(default_factory=InOneLanguage)
+    order: MediaOrder = field(default_factory=MediaOrder)  # of translations
 
 
 State = TypeVar("State", bound=FileState)
@@ -30,18 +32,22 @@ State = TypeVar("State", bound=FileState)
 class FileSink(Sink[State]):
     """One text file per session, written as utterances end and put in place when the stream does.
 
-    ``{session}`` in ``path`` stands for the name of the session, which may itself hold folders.
+    ``{session}`` in ``path`` stands for the name of the session, which may itself hold folders. The file holds what
+    was said, or with ``language`` (BCP 47) its translation into that; take it from both nodes, the one that gives
+    captions and the one that translates, for lost media to be in it too.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (Caption, Gap)
+    accepts: ClassVar[tuple[type, ...]] = (Caption, Translation, Gap)
+    any_order = True  # captions in the order of their one edge, and see ``MediaOrder``
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, language: str | None = None) -> None:
         unknown = [name for name in re.findall(r"\{([^{}]*)\}", path) if name != "session"]
         if unknown:
             raise ValueError(f"path {path!r}: '{{{unknown[0]}}}' is unknown; the legal placeholder is {{session}}")
         if not path or path.endswith("/"):
             raise ValueError(f"path {path!r} names no file; write for example 'out/{{session}}.srt'")
         self.path = path
+        self.language = language
         self._claims: dict[Path, str] = {}  # file -> the session that writes it or wrote it
 
     def path_for(self, session: str) -> Path:
@@ -63,19 +69,45 @@ class FileSink(Sink[State]):
 
     def process(self, packet: Packet[Any], state: State) -> Iterable[Packet[Any]]:
         if isinstance(packet.data, Gap):
-            self.write_gap(packet, state)
-        elif not state.utterances.repeats(packet.data):
-            self.watch(packet, state)
-            for utterance in state.utterances.take(packet):
-                self.write_utterance(utterance, state)
+            if self.language is None:
+                self.write_gap(packet, state)
+            else:
+                state.order.note_lost(packet)
+        elif self._is_mine(packet.data):
+            if not state.utterances.repeats(packet.data):
+                self.watch(packet, state)
+                self._write_over(state.utterances.take(packet), state)
+        elif isinstance(packet.data, Caption):
+            state.order.note_said(packet)
+        self._write_due(state.order.due(), state)
         return ()
 
     def flush(self, state: State) -> Iterable[Packet[Any]]:
-        for utterance in state.utterances.rest():
-            self.write_utterance(utterance, state)
+        self._write_over(state.utterances.rest(), state)
+        self._write_due(state.order.rest(), state)
         self.write_rest(state)
         state.file.commit()
         return ()
+
+    def _is_mine(self, text: Text) -> bool:
+        if isinstance(text, Caption):
+            return self.language is None
+        return self.language == text.language
+
+    def _write_over(self, utterances: Iterable[Packet[Any]], state: State) -> None:
+        """Write utterances that are over; translated ones when their turn has come."""
+        for utterance in utterances:
+            if self.language is None:
+                self.write_utterance(utterance, state)
+            else:
+                state.order.add(utterance)
+
+    def _write_due(self, due: Iterable[Packet[Any]], state: State) -> None:
+        for packet in due:
+            if isinstance(packet.data, Gap):
+                self.write_gap(packet, state)
+            else:
+                self.write_utterance(packet, state)
 
     def discard(self, state: State) -> None:
         state.file.discard()
@@ -86,11 +118,11 @@ class FileSink(Sink[State]):
         """The memory of a new session, with what stands at the head of the file written."""
 
     @abstractmethod
-    def write_utterance(self, packet: Packet[Caption], state: State) -> None:
-        """Write an utterance that is over. It may have no words."""
+    def write_utterance(self, packet: Packet[Any], state: State) -> None:
+        """Write an utterance that is over, a ``Caption`` or a ``Translation``. It may have no words."""
 
-    def watch(self, packet: Packet[Caption], state: State) -> None:
-        """Called with every caption, before ``write_utterance``."""
+    def watch(self, packet: Packet[Any], state: State) -> None:
+        """Called with every caption, or translation, of the file's language, before ``write_utterance``."""
         return
 
     def write_gap(self, packet: Packet[Gap], state: State) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from mmstream.atomic import AtomicFile
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap, Word
+from mmstream.media import Gap, Word
 from operators.sinks.files import FileSink, FileState
+from operators.sinks.utterances import Text
 
 WALL_CLOCK_KEYS = frozenset({"captured_at", "emitted_at", "committed_at"})
 
@@ -23,7 +24,7 @@ class Shown:
     committed_at: list[float] = field(default_factory=list)  # position -> wall seconds, of the stable words
     revisions: int = 0  # words that were shown and that another text, or nothing, replaced
 
-    def add(self, caption: Caption, now: float) -> None:
+    def add(self, caption: Text, now: float) -> None:
         texts = tuple(word.text for word in caption.words)
         self.revisions += sum(
             position >= len(texts) or texts[position] != text for position, text in enumerate(self.texts)
@@ -52,7 +53,8 @@ class JsonLines(FileSink[JsonLinesState]):
     were shown and later changed) and ``words``. A word: ``word``, ``start``, ``end``, ``confidence``, ``video``
     (0..1, how far video contributed), ``captured_at`` (wall time at which its end was captured), ``emitted_at``
     (when its place first showed this text) and ``committed_at`` (from when on it was stable). Lost media:
-    ``{"gap": {session, start, end, medium, reason}}``. All times are in seconds, rounded to milliseconds.
+    ``{"gap": {session, start, end, medium, reason}}``. All times are in seconds, rounded to milliseconds. A translation
+    has the same lines; what it knows of a word, but for when it was shown, is what is known of the words it translates.
 
     Two runs of one graph over the same file give the same bytes, but for the values of ``WALL_CLOCK_KEYS``.
     """
@@ -60,10 +62,10 @@ class JsonLines(FileSink[JsonLinesState]):
     def begin(self, session: str, file: AtomicFile) -> JsonLinesState:
         return JsonLinesState(session, file)
 
-    def watch(self, packet: Packet[Caption], state: JsonLinesState) -> None:
+    def watch(self, packet: Packet[Any], state: JsonLinesState) -> None:
         state.shown.setdefault(packet.data.index, Shown()).add(packet.data, self.clock.now())
 
-    def write_utterance(self, packet: Packet[Caption], state: JsonLinesState) -> None:
+    def write_utterance(self, packet: Packet[Any], state: JsonLinesState) -> None:
         caption, shown = packet.data, state.shown.pop(packet.data.index)
         words = caption.words
         if not words and not shown.revisions:
@@ -103,7 +105,7 @@ def without_wall_clock(line: dict[str, Any]) -> dict[str, Any]:
     return {**line, "words": words}
 
 
-def _word(word: Word, packet: Packet[Caption], emitted_at: float, committed_at: float) -> dict[str, Any]:
+def _word(word: Word, packet: Packet[Any], emitted_at: float, committed_at: float) -> dict[str, Any]:
     return {
         "word": word.text,
         "start": round(word.start, 3),

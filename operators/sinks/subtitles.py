@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pysubs2.formats.subrip import SubripFormat
 from pysubs2.formats.webvtt import WebVTTFormat
 
 from mmstream.atomic import AtomicFile
 from mmstream.core import Packet
-from mmstream.media import UNSPACED_LANGUAGES, Caption, Gap
+from mmstream.media import UNSPACED_LANGUAGES, Gap
 from operators.sinks.cues import Cue, CueLimits, cut_into_cues
 from operators.sinks.files import FileSink, FileState
 
@@ -43,8 +43,9 @@ class Subtitles(FileSink[SubtitleState]):
         max_duration_s: float = 7.0,
         reading_speed_cps: float = 17.0,
         gaps: bool = True,
+        language: str | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, language)
         if max_line_chars < 2:
             raise ValueError(f"max_line_chars is {max_line_chars}; legal values: 2 and more, usual ones 32 to 42")
         if max_lines < 1:
@@ -61,7 +62,7 @@ class Subtitles(FileSink[SubtitleState]):
         file.write(self.head)
         return SubtitleState(session, file)
 
-    def write_utterance(self, packet: Packet[Caption], state: SubtitleState) -> None:
+    def write_utterance(self, packet: Packet[Any], state: SubtitleState) -> None:
         separator = "" if packet.data.language in UNSPACED_LANGUAGES else " "
         for cue in cut_into_cues(packet.data.words, self.limits, separator):
             self._hold(cue, state)
