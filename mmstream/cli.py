@@ -19,6 +19,7 @@ from mmstream.commands.deploy import deploy
 from mmstream.commands.devices import devices
 from mmstream.commands.doctor import doctor
 from mmstream.commands.evaluate import evaluate
+from mmstream.commands.evaluate_translation import evaluate_translation
 from mmstream.commands.export import export
 from mmstream.commands.live import demo, live
 from mmstream.commands.models import models
@@ -38,7 +39,10 @@ app = typer.Typer(
     help="Live speech and video to text: microphone, files and Ray clusters from one pipeline.yaml.",
     epilog="Start with `mmstream demo`, then `mmstream live`. `mmstream doctor` says what is missing.",
 )
-for command in (live, transcribe, serve, run, sessions, trace, check, devices, evaluate, train, export, doctor, demo):
+for command in (
+    live, transcribe, serve, run, sessions, trace, check, devices,
+    evaluate, evaluate_translation, train, export, doctor, demo,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")

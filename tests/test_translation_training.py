@@ -20,14 +20,15 @@ from mmstream.training.export import last_metrics
 from mmstream.training.translation import pieces
 from mmstream.training.translation.batches import LANGUAGES, NONE, collate, draw, padded, served
 from mmstream.training.translation.config import Config, Mix, Pairs, PairSet, Running, Schedule
-from mmstream.training.translation.corpus import SOURCES, Corpus, check_apart, open_corpus, read_pairs
+from mmstream.training.translation.corpus import SOURCES, Corpus, check_apart, open_corpus
 from mmstream.training.translation.decode import greedy
 from mmstream.training.translation.export import average, export
 from mmstream.training.translation.loop import train
 from mmstream.training.translation.loss import smoothed_cross_entropy, worth_scoring
 from mmstream.training.translation.optimiser import groups, orthogonal
 from mmstream.training.translation.trainer import BEFORE_FALL, Trainer, rate
-from mmstream.training.translation.variants import bare, protected, spoken
+from mmstream.translation.pairs import read_pairs
+from mmstream.translation.variants import bare, protected, spoken
 from tests.command_line import Running as Command
 from tests.command_line import call
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,15 @@ class Entry:
     speaker: str | None = None
     duration: float | None = None  # seconds
     words: tuple[Word, ...] | None = None
+    translations: Mapping[str, str] | None = None  # of the text, by language (BCP 47)
 
 
 def read_manifest(path: Path) -> list[Entry]:
-    """The entries of a manifest: JSON lines ``{"media", "text", "speaker", "duration", "words"}``.
+    """The entries of a manifest: JSON lines ``{"media", "text", "speaker", "duration", "words", "translations"}``.
 
     ``media`` is relative to the folder of the manifest and must exist; ``text`` may be empty. The others may be
-    missing, and keys beyond these are ignored. A word is ``{"word", "start", "end"}``, in seconds.
-    MmstreamError names file and line of the first mistake.
+    missing, and keys beyond these are ignored. A word is ``{"word", "start", "end"}``, in seconds; translations are
+    texts by language. MmstreamError names file and line of the first mistake.
     """
     entries = []
     try:
@@ -59,6 +61,7 @@ def _entry(line: str, path: Path, number: int) -> Entry:
             speaker=_value(fields, "speaker", str, required=False),
             duration=_seconds(fields, "duration", required=False),
             words=_words(fields["words"]) if fields.get("words") is not None else None,
+            translations=_translations(fields.get("translations")),
         )
     except json.JSONDecodeError as fault:
         raise MmstreamError(f"{path}:{number}: not JSON: {fault.msg} at column {fault.colno}") from fault
@@ -68,6 +71,14 @@ def _entry(line: str, path: Path, number: int) -> Entry:
         raise MmstreamError(f"{path}:{number}: not a manifest: it is nested too deeply") from fault
     except ValueError as fault:
         raise MmstreamError(f"{path}:{number}: {fault}") from fault
+
+
+def _translations(value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError('translations must be an object of texts by language: {"de": "..."}')
+    return value
 
 
 def _words(value: Any) -> tuple[Word, ...]:

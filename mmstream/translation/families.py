@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mmstream.media import UNSPACED_LANGUAGES
 from mmstream.translation.engine import TranslationError
 from mmstream.translation.languages import flores, primary
+from mmstream.translation.variants import PLACEHOLDERS
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -21,7 +22,6 @@ EMBEDDED, MARIAN, M2M100, NLLB = "embedded", "Opus-MT", "M2M-100", "NLLB"
 WORD = "▁"  # how a piece that begins a word begins
 END = "</s>"
 WORDS = "words.txt.gz"  # of the embedded model: those that it was trained on, in lower case
-PLACEHOLDERS = tuple(f"｟{number}｠" for number in range(1, 5))  # the embedded model copies them
 NEEDS = {
     EMBEDDED: ("model.bin", "model.json", "pieces.model"),
     MARIAN: ("model.bin", "source.spm", "target.spm"),

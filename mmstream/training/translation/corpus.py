@@ -6,7 +6,6 @@ Each pair is stored in every variant that training may draw; a draw is then a ch
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +18,14 @@ import numpy.typing as npt
 from mmstream.core import MmstreamError
 from mmstream.nets.translation import MOST_TOKENS
 from mmstream.training.translation import pieces
-from mmstream.training.translation.variants import bare, protected, spoken
+from mmstream.translation.pairs import Pair
+from mmstream.translation.variants import bare, protected, spoken
 
 Tokens = npt.NDArray[np.uint16]
 SOURCES = ("written", "spoken", "bare", "protected", "protected_spoken")
 TARGETS = ("written", "protected")
 MODEL = "pieces.model"
 TOKENS = "tokens.npz"
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +58,6 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.language)
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    """Lines of source TAB target, gzipped or not.
-
-    Raises:
-        MmstreamError: the file cannot be read, or a line is not two texts.
-    """
-    pairs: list[Pair] = []
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                parts = line.rstrip("\n").split("\t")
-                if len(parts) != 2 or not all(part.strip() for part in parts):
-                    raise MmstreamError(f"{path}:{number}: must be a sentence, a tab, its translation")
-                pairs.append((parts[0], parts[1]))
-    except (OSError, EOFError, UnicodeDecodeError) as fault:
-        raise MmstreamError(f"{path}: cannot be read: {fault}") from fault
-    if not pairs:
-        raise MmstreamError(f"{path}: holds no sentence")
-    return pairs
 
 
 def check_apart(train: Mapping[str, Sequence[Pair]], dev: Mapping[str, Sequence[Pair]]) -> None:

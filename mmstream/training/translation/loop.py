@@ -18,9 +18,10 @@ from mmstream.training.loop import Stopping, due, note_sources, only_one
 from mmstream.training.measure import Stopped
 from mmstream.training.reports import Reports
 from mmstream.training.translation.config import Config, PairSet
-from mmstream.training.translation.corpus import Corpus, Pair, check_apart, open_corpus, read_pairs
+from mmstream.training.translation.corpus import Corpus, check_apart, open_corpus
 from mmstream.training.translation.measure import measured, scorer, told
 from mmstream.training.translation.trainer import BEFORE_FALL, Trainer, rate
+from mmstream.translation.pairs import Pair, read_pairs
 
 SHAPES = "8192"  # matrices for which oneDNN keeps machine code; its default is less than a run has
 

@@ -9,9 +9,9 @@ from mmstream.core import MmstreamError
 from mmstream.nets.translation import END, TranslationNet
 from mmstream.training.precision import Precision
 from mmstream.training.translation import pieces
-from mmstream.training.translation.corpus import Pair
 from mmstream.training.translation.decode import greedy
-from mmstream.training.translation.variants import bare
+from mmstream.translation.pairs import Pair
+from mmstream.translation.variants import bare
 
 SPELLINGS: dict[str, Callable[[str], str]] = {"written": str, "bare": bare}
 

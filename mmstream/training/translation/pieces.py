@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmstream.core import MmstreamError
 from mmstream.nets.translation import BEGIN, END, PADDING, UNKNOWN
-from mmstream.training.translation.variants import PLACEHOLDERS
+from mmstream.translation.variants import PLACEHOLDERS
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
