@@ -13,7 +13,7 @@ from mmstream.atomic import AtomicFile
 from mmstream.core import MmstreamError, Packet, Sink
 from mmstream.media import Caption, Gap, Translation
 from operators.sinks.media_order import MediaOrder
-from operators.sinks.utterances import InOneLanguage, Text
+from operators.sinks.utterances import InOneLanguage, Utterance
 
 
 @dataclass
@@ -89,7 +89,7 @@ class FileSink(Sink[State]):
         state.file.commit()
         return ()
 
-    def _is_mine(self, text: Text) -> bool:
+    def _is_mine(self, text: Utterance) -> bool:
         if isinstance(text, Caption):
             return self.language is None
         return self.language == text.language

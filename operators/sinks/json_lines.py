@@ -10,7 +10,7 @@ from mmstream.atomic import AtomicFile
 from mmstream.core import Packet
 from mmstream.media import Gap, Word
 from operators.sinks.files import FileSink, FileState
-from operators.sinks.utterances import Text
+from operators.sinks.utterances import Utterance
 
 WALL_CLOCK_KEYS = frozenset({"captured_at", "emitted_at", "committed_at"})
 
@@ -24,7 +24,7 @@ class Shown:
     committed_at: list[float] = field(default_factory=list)  # position -> wall seconds, of the stable words
     revisions: int = 0  # words that were shown and that another text, or nothing, replaced
 
-    def add(self, caption: Text, now: float) -> None:
+    def add(self, caption: Utterance, now: float) -> None:
         texts = tuple(word.text for word in caption.words)
         self.revisions += sum(
             position >= len(texts) or texts[position] != text for position, text in enumerate(self.texts)

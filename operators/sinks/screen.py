@@ -6,13 +6,36 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
+
+NARROWEST = 20  # columns that are left to a line behind its head; with fewer, its further rows begin at the left
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is wrapped. All its rows stand behind ``head``, which is on the first one only."""
+
+    text: Text
+    head: Text = field(default_factory=Text)
+
+    @property
+    def plain(self) -> str:
+        return self.head.plain + self.text.plain
+
+    def rows(self, console: Console, columns: int) -> Iterator[Text]:
+        indent = self.head.cell_len
+        if not indent or columns - indent < NARROWEST:
+            yield from Text.assemble(self.head, self.text).wrap(console, columns)
+            return
+        for number, row in enumerate(self.text.wrap(console, columns - indent)):
+            yield Text.assemble(Text(" " * indent) if number else self.head, row)
 
 
 class Screen:
@@ -26,20 +49,20 @@ class Screen:
         self._terminal = terminal
         self._console = Console(file=terminal, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._lock = threading.RLock()
-        self._below: list[Text] = []  # the lines that still change
+        self._below: list[Line] = []  # the lines that still change
         self._rows: list[int] = []  # columns of each row of theirs on the screen; the cursor stands after the last
         self._size = os.terminal_size((0, 0))
         self._errors = _Above(self, sys.stderr) if sys.stderr.isatty() else None
         if self._errors is not None:
             sys.stderr = self._errors
 
-    def print(self, line: Text, below: Sequence[Text]) -> None:
-        """Print ``line`` for good, and show ``below`` under it."""
+    def print(self, lines: Sequence[Line], below: Sequence[Line]) -> None:
+        """Print ``lines`` for good, and show ``below`` under them."""
         with self._lock:
             self._below = list(below)
-            self._draw([line])
+            self._draw(lines)
 
-    def show(self, below: Sequence[Text]) -> None:
+    def show(self, below: Sequence[Line]) -> None:
         """Show ``below`` in place of the changing lines."""
         with self._lock:
             if self._below != list(below) or self._size != _size(self._terminal):
@@ -66,15 +89,15 @@ class Screen:
                     sys.stderr = self._errors.stream
                 self._errors.release()
 
-    def _draw(self, above: Sequence[Text]) -> None:
+    def _draw(self, above: Sequence[Line]) -> None:
         """Erase the changing lines, print ``above`` for good, draw the changing lines; all in one write."""
         self._size = self._console.size = _size(self._terminal)
         with self._console as console:
             console.control(self._erasure())
             for line in above:
-                for row in line.wrap(console, self._size.columns):
+                for row in line.rows(console, self._size.columns):
                     console.print(row, no_wrap=True, crop=False)
-            rows = [row for line in self._below for row in line.wrap(console, self._size.columns)]
+            rows = [row for line in self._below for row in line.rows(console, self._size.columns)]
             rows = rows[-max(1, self._size.lines - 1) :]  # the cursor cannot go back to what has left the screen
             for number, row in enumerate(rows, start=1):
                 console.print(row, no_wrap=True, crop=False, end="\n" if number < len(rows) else "")

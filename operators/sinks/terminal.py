@@ -6,15 +6,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
 
 from mmstream.core import MmstreamError, Packet, Sink
-from mmstream.media import Caption, Gap, join_words
-from operators.sinks.screen import Screen
-from operators.sinks.utterances import Utterances, describe_gap
+from mmstream.media import Caption, Gap, Translation, join_words
+from operators.sinks.blocks import Block, Blocks
+from operators.sinks.screen import Line, Screen
+from operators.sinks.utterances import Utterance, describe_gap
 
 SAME_LOSS_S = 0.2  # a loss of pictures so soon after one of the same reason goes on
 
@@ -22,7 +23,7 @@ SAME_LOSS_S = 0.2  # a loss of pictures so soon after one of the same reason goe
 @dataclass
 class TerminalState:
     session: str
-    utterances: Utterances = field(default_factory=Utterances)
+    blocks: Blocks
     unseen: Packet[Gap] | None = None  # the last loss of pictures
 
 
@@ -33,14 +34,19 @@ class Terminal(Sink[TerminalState]):
     place. Into a pipe or a file goes each utterance once it is over, whole and at once. ``times`` puts the
     media time before each line. The session's name stands there from the moment on when a second one is open.
 
+    Translations into ``languages`` stand below what was said, each behind its language. An utterance then is whole once
+    they are; until that it is shown as far as it has come.
+
     With ``many`` sessions every line has its name, and on a terminal too an utterance is shown once it is over.
     """
 
-    accepts: ClassVar[tuple[type, ...]] = (Caption, Gap)
+    accepts: ClassVar[tuple[type, ...]] = (Caption, Translation, Gap)
+    any_order = True
 
-    def __init__(self, times: bool = False, many: bool = False) -> None:
+    def __init__(self, times: bool = False, many: bool = False, languages: list[str] | None = None) -> None:
         self.times = times
         self.many = many
+        self.languages = tuple(dict.fromkeys(languages or ()))
         self._named = many
         self._open: dict[str, TerminalState] = {}
         self._screen: Screen | None = None  # on a terminal, while a session is open
@@ -49,22 +55,25 @@ class Terminal(Sink[TerminalState]):
         able = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
         if able and not self.many and not self._open:
             self._screen = Screen(sys.stdout)
-        state = self._open[session] = TerminalState(session)
+        state = self._open[session] = TerminalState(session, Blocks(self.languages))
         self._named = self._named or len(self._open) > 1
         return state
 
     def process(self, packet: Packet[Any], state: TerminalState) -> Iterable[Packet[Any]]:
-        if isinstance(packet.data, Gap):
-            if self._goes_on(packet, state):
-                return ()
-            self._print(Text.assemble(self._head(packet.start, state), (f"[{describe_gap(packet)}]", "dim")))
-        elif not state.utterances.repeats(packet.data):
-            over = list(state.utterances.take(packet))
-            for utterance in over:
-                self._print_utterance(utterance, state)
-            if not over:
-                self._show_open()
+        if self._take(packet, state) and not self._print_all(state.blocks.due(), state):
+            self._show_open()
         return ()
+
+    def _take(self, packet: Packet[Any], state: TerminalState) -> bool:
+        """Whether there is anything new to show."""
+        if isinstance(packet.data, Caption):
+            return state.blocks.say(packet)
+        if isinstance(packet.data, Translation):
+            return state.blocks.translate(packet.data)
+        if self._goes_on(packet, state):
+            return False
+        state.blocks.lose(packet)
+        return True
 
     def _goes_on(self, packet: Packet[Gap], state: TerminalState) -> bool:
         """Whether this loss of pictures is one that was shown: nobody wants to read it every second."""
@@ -88,8 +97,7 @@ class Terminal(Sink[TerminalState]):
     def _finish(self, state: TerminalState) -> None:
         """What was shown last stays, as the end of the session's lines."""
         try:
-            for utterance in state.utterances.rest():
-                self._print_utterance(utterance, state)
+            self._print_all(state.blocks.rest(), state)
         finally:
             self._open.pop(state.session, None)
             if not self._open and self._screen is not None:
@@ -97,38 +105,44 @@ class Terminal(Sink[TerminalState]):
                 with _writing():
                     screen.close()
 
-    def _print_utterance(self, packet: Packet[Caption], state: TerminalState) -> None:
-        """Print what is over; an utterance whose words were all withdrawn only vanishes."""
-        if packet.data.words:
-            start = packet.data.words[0].start
-            self._print(Text.assemble(self._head(start, state), _printable(packet.data.text)))
-        else:
-            self._show_open()
-
-    def _print(self, line: Text) -> None:
-        """Print a line for good, above the open utterances."""
-        with _writing():
-            if self._screen is not None:
-                self._screen.print(line, below=self._open_lines())
-            else:
-                sys.stdout.write(line.plain + "\n")
-                sys.stdout.flush()
+    def _print_all(self, over: Iterable[Block | Packet[Gap]], state: TerminalState) -> bool:
+        """Print for good, above the open utterances; whether there was anything."""
+        printed = False
+        for one in over:
+            lines, printed = self._lines(one, state, over=True), True
+            with _writing():
+                if self._screen is not None:
+                    self._screen.print(lines, below=self._open_lines())
+                else:
+                    sys.stdout.write("".join(f"{line.plain}\n" for line in lines))
+                    sys.stdout.flush()
+        return printed
 
     def _show_open(self) -> None:
         if self._screen is not None:
             with _writing():
                 self._screen.show(self._open_lines())
 
-    def _open_lines(self) -> list[Text]:
-        lines = []
-        for state in self._open.values():
-            if state.utterances.open is None or not state.utterances.open.data.words:
-                continue
-            caption = state.utterances.open.data
-            stable = join_words(caption.stable, caption.language)
-            unstable = caption.text[len(stable) :]
-            head = self._head(caption.words[0].start, state)
-            lines.append(Text.assemble(head, _printable(stable), (_printable(unstable), "dim")))
+    def _open_lines(self) -> list[Line]:
+        return [
+            line
+            for state in self._open.values()
+            for one in state.blocks.standing()
+            for line in self._lines(one, state, over=False)
+        ]
+
+    def _lines(self, one: Block | Packet[Gap], state: TerminalState, *, over: bool) -> list[Line]:
+        """A block or a loss, as it is shown. What is ``over`` is plain: nothing of it will change."""
+        if not isinstance(one, Block):
+            head = self._head(one.start, state)
+            return [Line(Text.assemble(head, (f"[{describe_gap(one)}]", "dim")))]
+        head = self._head(one.said.words[0].start, state)
+        lines = [Line(Text.assemble(head, _shown(one.said, over=one.over)))]
+        width = max(map(len, self.languages), default=0)
+        for translation in one.translations:
+            named = Text(f"{_printable(state.session)}: " if self._named else "", "bold")
+            named.append(f"  {translation.language.ljust(width)}  ", "dim")
+            lines.append(Line(_shown(translation, over=over), named))
         return lines
 
     def _head(self, start: float, state: TerminalState) -> Text:
@@ -140,6 +154,12 @@ class Terminal(Sink[TerminalState]):
         if self._named:
             head.append(f"{_printable(state.session)}: ", "bold")
         return head
+
+
+def _shown(said: Utterance, *, over: bool) -> Text:
+    """The words; unless all is ``over``, those that may change are dim."""
+    stable = said.text if over else join_words(said.stable, said.language)
+    return Text.assemble(_printable(stable), (_printable(said.text[len(stable) :]), "dim"))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from mmstream.core import Packet
 from mmstream.media import Caption, Gap, Translation
 
-Text = Caption | Translation
+Utterance = Caption | Translation
 Said = TypeVar("Said", Caption, Translation)
 
 
