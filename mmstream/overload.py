@@ -16,7 +16,7 @@ from typing import Any, Literal
 from mmstream.clock import SYSTEM_CLOCK, Clock
 from mmstream.core import Packet, Source
 from mmstream.graph import Graph
-from mmstream.media import Caption, Gap, Hypothesis, Medium
+from mmstream.media import Caption, Gap, Hypothesis, Medium, Translation
 
 Reason = Literal["full", "partial", "frame_rate", "late_video", "late_audio"]  # why a lane lost a packet
 
@@ -82,7 +82,7 @@ class Shedding:
                 return None
             self._excused_until = None
         data = packet.data
-        if isinstance(data, (Hypothesis, Caption)):
+        if isinstance(data, (Hypothesis, Caption, Translation)):
             return Loss("partial") if superseded and not data.final and share > PARTIAL else None
         if getattr(data, "medium", None) == "video":
             return self._stretch("video", share, VIDEO, VIDEO_BACK) or self._rate(data, share, again)
@@ -114,6 +114,9 @@ def is_superseded(partial: Any, follower: Any) -> bool:
     """Whether the result ``follower`` says all that ``partial`` does."""
     if isinstance(partial, Caption):
         return isinstance(follower, Caption) and follower.index == partial.index
+    if isinstance(partial, Translation):
+        same = isinstance(follower, Translation) and follower.language == partial.language
+        return same and follower.index == partial.index
     return isinstance(partial, Hypothesis) and isinstance(follower, Hypothesis)
 
 

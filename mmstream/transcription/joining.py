@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmstream.core import MmstreamError, Sink
-from mmstream.graph import Graph, Node
+from mmstream.graph import Edge, Graph, Node
 from mmstream.transcription.pieces import Heard, Keep
 
 
@@ -23,7 +23,13 @@ def keep_pieces(graph: Graph, folder: Path) -> tuple[Graph, Joiner]:
     first, others = sinks[0], {node.name for node in sinks[1:]}
     keep = replace(first, use=f"{Keep.__module__}:{Keep.__name__}", kind=Keep, arguments={"folder": str(folder)})
     nodes = {name: keep if node is first else node for name, node in graph.nodes.items() if name not in others}
-    edges = tuple(edge for edge in graph.edges if edge.target not in others)
+    feeds: dict[str, Edge] = {}  # what any of the sinks takes, all of it for the one that keeps
+    for edge in graph.edges:
+        if edge.target == first.name or edge.target in others:
+            before = feeds.get(edge.source, edge)
+            carries = tuple(dict.fromkeys([*before.carries, *edge.carries]))
+            feeds[edge.source] = replace(before, target=first.name, carries=carries)
+    edges = (*(edge for edge in graph.edges if edge.target != first.name and edge.target not in others), *feeds.values())
     workers = {
         name: replace(spec, nodes=tuple(node for node in spec.nodes if node not in others))
         for name, spec in graph.workers.items()
@@ -54,7 +60,8 @@ class Joiner:
             for one in heard:
                 self._clock.time = one.arrived_at
                 for sink, state in zip(sinks, states, strict=True):
-                    sink.process(one.packet, state)
+                    if isinstance(one.packet.data, sink.accepts):
+                        sink.process(one.packet, state)
             for sink, state in zip(sinks, states, strict=True):
                 sink.flush(state)
         except BaseException:

@@ -1,4 +1,4 @@
-"""What is heard in one piece of a file, on the disk until all its pieces are there: caption packets as JSON lines."""
+"""What is heard in one piece of a file, on the disk until all its pieces are there: packets as JSON lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from mmstream.atomic import AtomicFile
 from mmstream.core import MmstreamError, Packet, Sink
-from mmstream.media import Caption, Gap, Word
+from mmstream.media import Caption, Gap, Translation, Word
 
 WORK_FOLDER = ".mmstream-work"  # below the output, while pieces wait to be joined
 
@@ -32,14 +32,15 @@ class Piece:
 class Heard:
     """One packet for the sinks, and when it came to this process."""
 
-    packet: Packet[Caption | Gap]
+    packet: Packet[Caption | Translation | Gap]
     arrived_at: float  # wall-clock seconds
 
 
 class Keep(Sink[AtomicFile]):
-    """One file per session, below ``folder``, with every caption and gap exactly as it came; see ``read_piece``."""
+    """One file per session, below ``folder``, with all that came, exactly as it came; see ``read_piece``."""
 
-    accepts: ClassVar[tuple[type, ...]] = (Caption, Gap)
+    accepts: ClassVar[tuple[type, ...]] = (Caption, Translation, Gap)
+    any_order = True  # each sink that reads it makes an order of its own
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -82,13 +83,14 @@ def read_piece(path: Path, session: str) -> Iterator[Heard]:
 def in_one(pieces: Sequence[tuple[Piece, Path]], session: str) -> Iterator[Heard]:
     """What was heard in all pieces of a file, as if it had been heard in one.
 
-    Utterances are numbered through, and no word leaves its piece: recognisers round their times.
+    Utterances are numbered through, in every language alike, and no word leaves its piece: recognisers round their
+    times.
     """
     first, past = 0, -1  # index of a piece's first utterance; of the last one so far
     for piece, path in pieces:
         for heard in read_piece(path, session):
             data = heard.packet.data
-            if isinstance(data, Caption):
+            if isinstance(data, Caption | Translation):
                 past = max(past, first + data.index)
                 moved = replace(
                     data,
@@ -110,17 +112,18 @@ def _inside(word: Word, piece: Piece) -> Word:
     return replace(word, start=start, end=end)
 
 
-def _payload(data: Caption | Gap) -> dict[str, Any]:
+def _payload(data: Caption | Translation | Gap) -> dict[str, Any]:
     if isinstance(data, Gap):
         return {"gap": {"medium": data.medium, "reason": data.reason}}
     stable, unstable = ([astuple(word) for word in words] for words in (data.stable, data.unstable))
     about = {"index": data.index, "final": data.final, "language": data.language}
-    return {"caption": {**about, "stable": stable, "unstable": unstable}}
+    kind = "caption" if isinstance(data, Caption) else "translation"
+    return {kind: {**about, "stable": stable, "unstable": unstable}}
 
 
-def _data(found: dict[str, Any]) -> Caption | Gap:
+def _data(found: dict[str, Any]) -> Caption | Translation | Gap:
     if "gap" in found:
         return Gap(**found["gap"])
-    caption = found["caption"]
-    stable, unstable = (tuple(Word(*word) for word in caption[kind]) for kind in ("stable", "unstable"))
-    return Caption(caption["index"], stable, unstable, caption["final"], caption["language"])
+    kind, text = (Caption, found["caption"]) if "caption" in found else (Translation, found["translation"])
+    stable, unstable = (tuple(Word(*word) for word in text[name]) for name in ("stable", "unstable"))
+    return kind(text["index"], stable, unstable, text["final"], text["language"])
