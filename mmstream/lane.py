@@ -12,7 +12,7 @@ from typing import Any
 from mmstream.core import Barrier, End, Packet, Watermark
 from mmstream.graph import Edge
 from mmstream.media import Gap
-from mmstream.overload import HOLD_S, Loss, Reason, Shedding, is_superseded
+from mmstream.overload import HOLD_S, Loss, Reason, Shedding, is_aside, is_superseded
 
 _EVER = float("inf")
 
@@ -187,8 +187,9 @@ class Lane:
     def _judge(self, head: Packet[Any]) -> Loss | None:
         assert self._shedding is not None
         others = (follower.data for follower in islice(self._queue, 1, None))
-        follower = next((data for data in others if not isinstance(data, Watermark)), None)
-        return self._shedding.judge(head, superseded=is_superseded(head.data, follower), again=head is self._kept)
+        there = (data for data in others if not isinstance(data, Watermark) and not is_aside(head.data, data))
+        superseded = is_superseded(head.data, next(there, None))
+        return self._shedding.judge(head, superseded=superseded, again=head is self._kept)
 
     def _widen(self, packet: Packet[Any], gap: Gap) -> None:
         """Count ``packet`` to the stretch of its medium."""

@@ -120,6 +120,16 @@ def is_superseded(partial: Any, follower: Any) -> bool:
     return isinstance(partial, Hypothesis) and isinstance(follower, Hypothesis)
 
 
+def is_aside(result: Any, other: Any) -> bool:
+    """Whether what supersedes ``result`` may still follow behind ``other``, an utterance in another language."""
+    texts = (Caption, Translation)
+    return isinstance(result, texts) and isinstance(other, texts) and _translated(result) != _translated(other)
+
+
+def _translated(text: Caption | Translation) -> str | None:
+    return text.language if isinstance(text, Translation) else None
+
+
 def is_live(graph: Graph, arguments: Mapping[str, Mapping[str, Any]] | None = None) -> bool:
     """Whether a session's media comes at the pace of the wall clock, so that it can be too late.
 

@@ -40,6 +40,12 @@ class SinkNode:
     use: str
     arguments: Mapping[str, Any]
 
+    @property
+    def wants_translations(self) -> bool:
+        """Whether it has a use for them: not a sink of ours that was told of no language."""
+        ours = self.use in (TERMINAL, *FORMATS.values())
+        return not ours or not {"language", "languages"}.isdisjoint(self.arguments)
+
 
 def formats(text: str) -> list[str]:
     """The formats that ``text`` names, once each: "srt,vtt".
@@ -56,8 +62,9 @@ def formats(text: str) -> list[str]:
     return names
 
 
-def terminal() -> SinkNode:
-    return SinkNode("terminal", TERMINAL, {})
+def terminal(languages: Sequence[str] = ()) -> SinkNode:
+    """The terminal, with translations below what was said."""
+    return SinkNode("terminal", TERMINAL, {"languages": list(languages)} if languages else {})
 
 
 def file_sink(path: str) -> SinkNode:
@@ -72,6 +79,23 @@ def file_sink(path: str) -> SinkNode:
     if suffix not in FORMATS:
         raise MmstreamError(f"{path}: no caption format ends in {suffix!r}{did_you_mean(suffix, FORMATS, 'known are')}")
     return SinkNode(f"{suffix}_file", FORMATS[suffix], {"path": path})
+
+
+def file_sinks(path: str, languages: Sequence[str] = ()) -> list[SinkNode]:
+    """The sink that writes ``path``, and one beside it for each language: ``talk.srt``, ``talk.de.srt``.
+
+    Raises:
+        MmstreamError: no format has that suffix.
+    """
+    said = file_sink(path)
+    stem, dot, suffix = path.rpartition(".")
+    return [
+        said,
+        *(
+            SinkNode(f"{said.name}_{one}", said.use, {"path": f"{stem}.{one}{dot}{suffix}", "language": one})
+            for one in languages
+        ),
+    ]
 
 
 class Recipe:
@@ -254,8 +278,10 @@ class Recipe:
         return list(dict.fromkeys([*feeds, *([self._translator] if self._translator else [])]))
 
     def _add_sinks(self, sinks: Sequence[SinkNode], feeds: Sequence[str]) -> None:
+        said = [name for name in feeds if set(self._wiring.kind(name).emits) != {Translation}]
         for sink in sinks:
-            self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=feeds)
+            inputs = feeds if sink.wants_translations else said
+            self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=inputs)
             self._placed.add(sink.name)
 
     def show_many(self) -> None:

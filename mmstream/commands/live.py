@@ -18,14 +18,19 @@ from mmstream.commands.options import (
     Pipeline,
     Sets,
     Trace,
+    Translate,
+    Translator,
     recogniser,
+    translators,
 )
 from mmstream.core import MmstreamError
 from mmstream.drive import run_recipe
 from mmstream.executors import ExecutorName
-from mmstream.recipe import Recipe, SinkNode, file_sink, terminal
+from mmstream.recipe import Recipe, SinkNode, file_sinks, terminal
 from mmstream.registry import resolve
 from mmstream.samples import SPOKEN_VIDEO
+from mmstream.translation.languages import checked_list
+from mmstream.translation.models import AUTO
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +57,8 @@ def live(
         list[Path] | None, typer.Option("--output", "-o", help="Also write captions here: .srt, .vtt, .jsonl or .txt.")
     ] = None,
     language: Language = None,
+    translate: Translate = None,
+    translator: Translator = AUTO,
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="Let `mmstream serve` at this address recognise the sound.")
     ] = None,
@@ -64,11 +71,15 @@ def live(
 ) -> None:
     """Caption a microphone, a live stream or a file as it plays. Ctrl-C ends; the last words still come out.
 
+    Translations stand below what was said, and in files beside the captions: talk.srt, talk.es.srt.
+
     Examples:
 
         mmstream live
 
         mmstream live --device USB --model whisper-base.en --output talk.srt --output talk.jsonl
+
+        mmstream live --translate es --output talk.srt
 
         mmstream live --camera 0 --model avsr
 
@@ -79,11 +90,12 @@ def live(
     if source is not None and device is not None:
         raise MmstreamError(f"--device chooses a microphone, but {source!r} is to be captioned: give one of the two")
     if server is not None:
-        _check_heard_elsewhere(camera, only_on_camera, pipeline, executor)
+        _check_heard_elsewhere(camera, only_on_camera, pipeline, executor, translator)
         recipe = Recipe(REMOTE, sets=sets or (), allow=allow or ())
-        _ask_server(recipe, server, token_file, model, language)
+        languages = [] if translate is None else checked_list(translate)
+        _ask_server(recipe, server, token_file, model, language, languages)
         _choose_source(recipe, source, device)
-        recipe.write_to([terminal(), *_file_sinks(output or ())])
+        recipe.write_to([terminal(languages), *_file_sinks(output or (), languages)])
         run_recipe(recipe, executor, "live", trace)
         return
     if token_file is not None:
@@ -92,6 +104,7 @@ def live(
         raise MmstreamError("--only-on-camera needs a camera: add --camera 0")
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     chosen = recogniser(model, language)
+    translated = translators(translate, translator, chosen, language)
     recipe.recognise_with(chosen, watched=True)
     _choose_source(recipe, source, device)
     if camera is not None:
@@ -100,8 +113,12 @@ def live(
         recipe.look_at_source()
     if only_on_camera:
         recipe.keep_on_camera_only()
-    recipe.write_to([terminal(), *_file_sinks(output or ())])
+    if translated is not None:
+        recipe.translate_into(translated.languages, translated.arguments, watched=True)
+    recipe.write_to([terminal(recipe.languages), *_file_sinks(output or (), recipe.languages)])
     log.info("model: %s", chosen.describe())
+    if translated is not None:
+        log.info("translators: %s", translated.describe())
     run_recipe(recipe, executor, "live", trace)
 
 
@@ -126,7 +143,7 @@ def demo(
 
 
 def _check_heard_elsewhere(
-    camera: str | None, only_on_camera: bool, pipeline: Path | None, executor: ExecutorName
+    camera: str | None, only_on_camera: bool, pipeline: Path | None, executor: ExecutorName, translator: str
 ) -> None:
     """A server hears; what it does with that is its own affair.
 
@@ -138,6 +155,7 @@ def _check_heard_elsewhere(
         "--only-on-camera": only_on_camera,
         "--pipeline": pipeline is not None,
         "--executor ray": executor == "ray",
+        "--translator": translator != AUTO,
     }
     for option, given in asked.items():
         if given:
@@ -146,8 +164,12 @@ def _check_heard_elsewhere(
             )
 
 
-def _ask_server(recipe: Recipe, server: str, token_file: Path | None, model: str, language: str | None) -> None:
-    arguments = {"server": server, "model": model, "language": language}
+def _ask_server(
+    recipe: Recipe, server: str, token_file: Path | None, model: str, language: str | None, into: Sequence[str]
+) -> None:
+    arguments: dict[str, Any] = {"server": server, "model": model, "language": language}
+    if into:
+        arguments["translate"] = list(into)
     if token_file is not None:
         arguments["token_file"] = str(token_file)
     recipe.tell("server", arguments)
@@ -163,8 +185,8 @@ def _choose_source(recipe: Recipe, source: str | None, device: str | None) -> No
         recipe.listen_to("operators.sources:MediaFile", {"path": source, "pace": "realtime"}, live=False)
 
 
-def _file_sinks(paths: Sequence[Path]) -> list[SinkNode]:
-    sinks = [file_sink(str(path)) for path in paths]
+def _file_sinks(paths: Sequence[Path], languages: Sequence[str] = ()) -> list[SinkNode]:
+    sinks = [sink for path in paths for sink in file_sinks(str(path), languages)]
     named = {sink.name: sink for sink in sinks}
     if len(named) == len(sinks):
         return sinks

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,10 @@ import typer
 from mmstream.core import MmstreamError
 from mmstream.executors import ExecutorName
 from mmstream.registry import CATALOGUE, Model, resolve
+from mmstream.registry.catalogue import ENGLISH, MANY
+from mmstream.translation.languages import checked, checked_list, primary
+from mmstream.translation.languages import name as language_name
+from mmstream.translation.models import AUTO, chosen
 
 ModelOption = Annotated[
     str,
@@ -25,6 +31,18 @@ ModelOption = Annotated[
 ]
 Language = Annotated[
     str | None, typer.Option(help="Language spoken, such as en or de, for a model that knows several.")
+]
+Translate = Annotated[
+    str | None,
+    typer.Option("--translate", metavar="LANGUAGES", help="Also translate: into de, or into de,fr,es at once."),
+]
+Translator = Annotated[
+    str,
+    typer.Option(
+        "--translator",
+        metavar="MODEL",
+        help="auto (what ships, or else what is on this machine), mt-en-de, ..., or a folder with a CTranslate2 model.",
+    ),
 ]
 OnlyOnCamera = Annotated[
     bool, typer.Option("--only-on-camera", help="Leave out voices that are not those of the person on camera.")
@@ -66,6 +84,44 @@ def recogniser(name: str, language: str | None) -> Model:
             f"--language {language}: model {model.name!r} knows {entry.languages!r} only; see mmstream models list"
         )
     return model
+
+
+@dataclass(frozen=True)
+class Translators:
+    """What is asked for with --translate."""
+
+    languages: Sequence[str]
+    models: Mapping[str, str]  # language -> name of its translator
+    arguments: Mapping[str, Any]  # of the operator that translates
+
+    def describe(self) -> str:
+        """In one line: ``de by mt-en-de, fr by mt-en-fr``."""
+        return ", ".join(f"{language} by {model}" for language, model in self.models.items())
+
+
+def translators(text: str | None, translator: str, model: Model, language: str | None) -> Translators | None:
+    """What --translate asks for of speech in ``language``, as ``model`` recognises it; None: no translation.
+
+    Raises:
+        MmstreamError: there is no such language or translator, or it is the language that is spoken.
+    """
+    if text is None:
+        if translator != AUTO:
+            raise MmstreamError(f"--translator {translator}: also say into what, such as --translate de")
+        return None
+    languages = checked_list(text)
+    entry = CATALOGUE.get(model.name)
+    spoken = language or (entry.languages if entry is not None and entry.languages != MANY else None)
+    if spoken is not None and primary(spoken) in map(primary, languages):
+        raise MmstreamError(
+            f"--translate {text}: {model.name!r} recognises {language_name(spoken)} ({spoken}) and writes it as it is; "
+            "leave that language out"
+        )
+    source = checked(spoken or ENGLISH)
+    others = [one for one in languages if primary(one) != source]
+    models = {target: found for target, (found, _) in chosen(translator, source, others).items()}
+    arguments = {"model": translator, **({} if spoken is None else {"source": source})}
+    return Translators(languages, models, arguments)
 
 
 def print_json(value: Any) -> None:

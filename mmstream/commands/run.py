@@ -25,7 +25,7 @@ from mmstream.drive import run_all, run_recipe, running
 from mmstream.executors import Executor, ExecutorName
 from mmstream.executors.ledger import Result
 from mmstream.graph import Graph
-from mmstream.recipe import FORMATS, Recipe, SinkNode, file_sink, formats
+from mmstream.recipe import FORMATS, Recipe, SinkNode, file_sinks, formats
 from mmstream.record import Arguments
 from mmstream.sessions import SessionRow
 
@@ -73,7 +73,8 @@ def run(
     recipe = Recipe(file, sets=sets or (), allow=allow or ())
     written = formats(formats_given or "srt") if output is not None else []
     if output is not None:
-        recipe.also_write_to([file_sink(str(output / f"{{session}}.{suffix}")) for suffix in written])
+        paths = [str(output / f"{{session}}.{suffix}") for suffix in written]
+        recipe.also_write_to([sink for path in paths for sink in file_sinks(path, recipe.languages)])
     if not inputs:
         run_recipe(recipe, executor, session or NAME, trace)
         return

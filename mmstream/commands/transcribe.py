@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mmstream import __version__
-from mmstream.batch import Batch, find_jobs
+from mmstream.batch import Batch, Job, find_jobs
 from mmstream.commands.options import (
     Allow,
     ExecutorOption,
@@ -22,15 +22,19 @@ from mmstream.commands.options import (
     OnlyOnCamera,
     Pipeline,
     Sets,
+    Translate,
+    Translator,
+    Translators,
     print_json,
     recogniser,
+    translators,
 )
 from mmstream.core import MmstreamError
 from mmstream.drive import running
 from mmstream.graph import Graph
 from mmstream.journal import fingerprint
 from mmstream.pipeline import default_path
-from mmstream.recipe import FORMATS, Recipe, file_sink
+from mmstream.recipe import FORMATS, Recipe, file_sinks
 from mmstream.registry import Model
 from mmstream.spelling import did_you_mean
 from mmstream.transcription.joining import keep_pieces
@@ -38,6 +42,7 @@ from mmstream.transcription.outputs import output_at
 from mmstream.transcription.pieces import WORK_FOLDER
 from mmstream.transcription.plan import SHORTEST_S, Planner
 from mmstream.transcription.run import Run, in_words
+from mmstream.translation.models import AUTO
 
 
 def transcribe(
@@ -48,6 +53,8 @@ def transcribe(
     formats: Annotated[str, typer.Option("--format", "-f", help="Any of srt,vtt,jsonl,txt.")] = "srt",
     model: ModelOption = "auto",
     language: Language = None,
+    translate: Translate = None,
+    translator: Translator = AUTO,
     only_on_camera: OnlyOnCamera = False,
     executor: ExecutorOption = "local",
     workers: Annotated[int, typer.Option(min=1, help="Replicas; on Ray each has a process of its own.")] = 1,
@@ -68,11 +75,14 @@ def transcribe(
     """Caption files. Run it again after an interruption: what is done is skipped. Exits with 1 if any file failed.
 
     Long files are cut at pauses and heard piece by piece, several at a time where there are workers for it; their
-    captions come out as one. After an interruption no piece is heard again.
+    captions come out as one. After an interruption no piece is heard again. Translations go beside the captions:
+    talk.vtt, talk.de.vtt.
 
     Examples:
 
         mmstream transcribe talk.mp4 --output captions --format srt,vtt
+
+        mmstream transcribe talks/ --output captions --translate de,fr --format vtt
 
         mmstream transcribe lectures/ --output captions --format jsonl --executor ray --workers 4 --json
 
@@ -82,6 +92,7 @@ def transcribe(
     if split_s and split_s < SHORTEST_S:
         raise MmstreamError(f"--split-s {split_s:g}: must be {SHORTEST_S:g} or more, or 0 for whole files")
     chosen = recogniser(model, language)
+    translated = translators(translate, translator, chosen, language)
     recipe = Recipe(pipeline, sets=sets or (), allow=allow or ())
     source = recipe.source
     recipe.recognise_with(chosen, watched=False)
@@ -90,17 +101,24 @@ def transcribe(
         recipe.look_at_source()
     if only_on_camera:
         recipe.keep_on_camera_only()
-    recipe.write_to([file_sink(str(place.folder / f"{{session}}.{suffix}")) for suffix in chosen_formats])
+    if translated is not None:
+        recipe.translate_into(translated.languages, translated.arguments, watched=False)
+    paths_to_write = [str(place.folder / f"{{session}}.{suffix}") for suffix in chosen_formats]
+    recipe.write_to([sink for path in paths_to_write for sink in file_sinks(path, recipe.languages)])
     recipe.replicate(workers)
     graph, joiner = keep_pieces(recipe.graph(), place.folder / WORK_FOLDER)
     options = [f"only_on_camera={only_on_camera}", f"split_s={split_s:g}"]
-    settings = _fingerprint(chosen, pipeline, [*(sets or []), *options])
+    settings = _fingerprint(chosen, translated, pipeline, [*(sets or []), *options])
+    suffixes = [f"{before}{suffix}" for suffix in chosen_formats for before in _before_suffix(recipe.languages)]
     jobs, faults = find_jobs(paths)
+    _check_names(jobs, recipe.languages)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     with closing(place):
         place.open()
         console.print(Text(f"mmstream: model: {chosen.describe()}"))
-        run = Run(console, place, joiner, settings, chosen_formats, recipe.plainly, failed=len(faults))
+        if translated is not None:
+            console.print(Text(f"mmstream: translators: {translated.describe()}"))
+        run = Run(console, place, joiner, settings, suffixes, recipe.plainly, failed=len(faults))
         for fault in faults:
             run.say(f"failed   {fault}", "red")
         todo = run.pending(jobs)
@@ -133,10 +151,30 @@ def sessions_at_once(graph: Graph, per_replica: int | None) -> int:
     return busy if room is None else min(busy, room)
 
 
-def _fingerprint(model: Model, pipeline: Path | None, sets: Sequence[str]) -> str:
+def _before_suffix(languages: Sequence[str]) -> list[str]:
+    """What stands before the suffix of what was said, and of each translation."""
+    return ["", *(f"{one}." for one in languages)]
+
+
+def _check_names(jobs: Sequence[Job], languages: Sequence[str]) -> None:
+    """Raises MmstreamError: the translation of one file and the captions of another would have one name."""
+    names = {job.name: job for job in jobs}
+    for job in jobs:
+        for one in languages:
+            other = names.get(f"{job.name}.{one}")
+            if other is not None:
+                raise MmstreamError(
+                    f"{other.media} and the translation of {job.media} would both write {other.name!r}: "
+                    "give them different output folders"
+                )
+
+
+def _fingerprint(model: Model, translated: Translators | None, pipeline: Path | None, sets: Sequence[str]) -> str:
     """All that decides what comes out of a file: where it has changed, the file is done again."""
     text = (pipeline or default_path()).read_text()
     made_of = {"model": model.name, "arguments": model.arguments, "pipeline": text, "set": sets}
+    if translated is not None:
+        made_of |= {"translators": translated.models, "translation": translated.arguments}
     return fingerprint({"version": __version__, **made_of})
 
 

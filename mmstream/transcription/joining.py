@@ -25,17 +25,17 @@ def keep_pieces(graph: Graph, folder: Path) -> tuple[Graph, Joiner]:
     nodes = {name: keep if node is first else node for name, node in graph.nodes.items() if name not in others}
     feeds: dict[str, Edge] = {}  # what any of the sinks takes, all of it for the one that keeps
     for edge in graph.edges:
-        if edge.target == first.name or edge.target in others:
+        if edge.target in (first.name, *others):
             before = feeds.get(edge.source, edge)
             carries = tuple(dict.fromkeys([*before.carries, *edge.carries]))
             feeds[edge.source] = replace(before, target=first.name, carries=carries)
-    edges = (*(edge for edge in graph.edges if edge.target != first.name and edge.target not in others), *feeds.values())
+    kept = [edge for edge in graph.edges if edge.target not in (first.name, *others)]
     workers = {
         name: replace(spec, nodes=tuple(node for node in spec.nodes if node not in others))
         for name, spec in graph.workers.items()
     }
     occupied = {name: spec for name, spec in workers.items() if spec.nodes}
-    return replace(graph, nodes=nodes, edges=edges, workers=occupied), Joiner(sinks)
+    return replace(graph, nodes=nodes, edges=(*kept, *feeds.values()), workers=occupied), Joiner(sinks)
 
 
 class Joiner:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from mmstream.atomic import AtomicFile
 from mmstream.core import MmstreamError, Packet, Sink
 from mmstream.media import Caption, Gap, Translation
+from mmstream.translation.languages import checked
 from operators.sinks.media_order import MediaOrder
 from operators.sinks.utterances import InOneLanguage, Utterance
 
@@ -47,7 +48,7 @@ class FileSink(Sink[State]):
         if not path or path.endswith("/"):
             raise ValueError(f"path {path!r} names no file; write for example 'out/{{session}}.srt'")
         self.path = path
-        self.language = language
+        self.language = None if language is None else checked(language)
         self._claims: dict[Path, str] = {}  # file -> the session that writes it or wrote it
 
     def path_for(self, session: str) -> Path:

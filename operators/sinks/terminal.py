@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mmstream.core import MmstreamError, Packet, Sink
 from mmstream.media import Caption, Gap, Translation, join_words
+from mmstream.translation.languages import checked
 from operators.sinks.blocks import Block, Blocks
 from operators.sinks.screen import Line, Screen
 from operators.sinks.utterances import Utterance, describe_gap
@@ -46,7 +47,7 @@ class Terminal(Sink[TerminalState]):
     def __init__(self, times: bool = False, many: bool = False, languages: list[str] | None = None) -> None:
         self.times = times
         self.many = many
-        self.languages = tuple(dict.fromkeys(languages or ()))
+        self.languages = tuple(dict.fromkeys(checked(one) for one in languages or ()))
         self._named = many
         self._open: dict[str, TerminalState] = {}
         self._screen: Screen | None = None  # on a terminal, while a session is open
