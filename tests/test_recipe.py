@@ -9,7 +9,7 @@ import pytest
 from mmstream.core import MmstreamError
 from mmstream.outcome import OperatorError
 from mmstream.pipeline import PipelineError
-from mmstream.recipe import Recipe, SinkNode, file_sink, formats, terminal
+from mmstream.recipe import Recipe, SinkNode, file_sink, file_sinks, formats, terminal
 from mmstream.registry import Model, resolve
 
 TWO_SINKS = """
@@ -227,25 +227,23 @@ def test_only_what_the_command_has_put_in_place_is_told_without_its_node(tmp_pat
     assert str(made.plainly(MmstreamError("worker 'main' failed"))) == "worker 'main' failed"
 
 
-TRANSLATED = (
-    TWO_SINKS
-    + """
-  others: {use: operators.translation:Translate, with: {targets: [fr], policy: wait_k, k: 4}, from: commit}
+TRANSLATED = f"""{TWO_SINKS}
+  others: {{use: operators.translation:Translate, with: {{targets: [fr], policy: wait_k, k: 4}}, from: commit}}
 """
-)
 
 
 def test_translations_come_between_captions_and_sinks_in_a_worker_of_their_own(tmp_path: Path) -> None:
     made = recipe(tmp_path)
     assert made.languages == []
     made.translate_into(["de", "fr"], {"model": "mt-en-de"}, watched=True)
-    made.write_to([terminal(), file_sink("talk.srt")])
+    made.write_to([terminal(made.languages), *file_sinks("talk.srt", made.languages)])
     graph = made.graph()
     assert made.languages == ["de", "fr"]
     assert graph.nodes["translate"].arguments == {"policy": "alignatt", "model": "mt-en-de", "targets": ["de", "fr"]}
     assert [edge.source for edge in graph.inputs("translate")] == ["commit"]
-    for sink in ("terminal", "srt_file"):
+    for sink in ("terminal", "srt_file_de", "srt_file_fr"):
         assert [edge.source for edge in graph.inputs(sink)] == ["commit", "translate"]
+    assert [edge.source for edge in graph.inputs("srt_file")] == ["commit"]
     assert graph.workers["translate"].nodes == ("translate",)
     assert "commit" in graph.workers["main"].nodes
 
@@ -253,26 +251,26 @@ def test_translations_come_between_captions_and_sinks_in_a_worker_of_their_own(t
 def test_files_that_nobody_watches_are_translated_a_sentence_at_a_time(tmp_path: Path) -> None:
     made = recipe(tmp_path)
     made.translate_into(["de"], {}, watched=False)
-    made.write_to([file_sink("talk.srt")])
+    made.write_to(file_sinks("talk.srt", made.languages))
     assert made.graph().nodes["translate"].arguments == {"policy": "sentence", "drafts": False, "targets": ["de"]}
 
 
 def test_a_file_with_a_translator_keeps_it_and_its_arguments(tmp_path: Path) -> None:
     made = recipe(tmp_path, TRANSLATED)
     assert made.languages == ["fr"]
-    made.write_to([terminal()])
+    made.write_to([terminal(made.languages)])
     assert [edge.source for edge in made.graph().inputs("terminal")] == ["commit", "others"]
     again = recipe(tmp_path, TRANSLATED)
     again.translate_into(["es"], {"k": 2}, watched=False)
-    again.write_to([terminal()])
+    again.write_to([terminal(again.languages)])
     arguments = again.graph().nodes["others"].arguments
     assert (arguments["targets"], arguments["k"], arguments["drafts"]) == (["es"], 2, False)
 
 
 def test_a_worker_of_the_files_own_keeps_its_name(tmp_path: Path) -> None:
-    made = recipe(tmp_path, TWO_SINKS + "workers:\n  translate: {nodes: decode}\n")
+    made = recipe(tmp_path, TWO_SINKS + "workers:\n  translate: {nodes: commit}\n")
     made.translate_into(["de"], {}, watched=True)
-    made.write_to([terminal()])
+    made.write_to([terminal(made.languages)])
     workers = made.graph().workers
-    assert workers["translate"].nodes == ("decode",)
+    assert workers["translate"].nodes == ("commit",)
     assert workers["translate_2"].nodes == ("translate",)
