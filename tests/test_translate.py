@@ -15,6 +15,10 @@ from operators.translation.policies import get_args
 from tests.translations import Shouting, caption
 
 
+def Shown(targets, **arguments):  # noqa: N802 - a Translate that hides nothing
+    return Translate(targets, **{"hide": 0, **arguments})
+
+
 @pytest.fixture
 def engine(monkeypatch):
     made = Shouting()
@@ -33,14 +37,14 @@ def told(packets, language="de"):
 
 
 def test_a_final_caption_is_translated_whole_into_every_language(engine):
-    out = run_operator(Translate(["de", "fr"]), [caption("good morning", final=True)])
+    out = run_operator(Shown(["de", "fr"]), [caption("good morning", final=True)])
     assert told(out, "de") == [(0, "GOOD MORNING.", "", True)]
     assert told(out, "fr") == [(0, "GOOD MORNING.", "", True)]
     assert len(engine.asked) == 1  # one call for both
 
 
 def test_the_sentence_under_way_is_shown_and_promised_word_by_word(engine):
-    out = run_operator(Translate(["de"], policy="alignatt", k=1), [
+    out = run_operator(Shown(["de"], policy="alignatt", k=1), [
         caption("one two", "three"), caption("one two three", "four"), caption("one two three four", final=True),
     ])  # fmt: skip
     assert told(out) == [
@@ -48,13 +52,21 @@ def test_the_sentence_under_way_is_shown_and_promised_word_by_word(engine):
     ]  # fmt: skip
 
 
+def test_the_end_of_a_draft_is_hidden_but_no_promised_word_and_nothing_at_the_end(engine):
+    packets = [caption("one two three", "four five"), caption("one two three four five", final=True)]
+    out = run_operator(Translate(["de"], k=3, hide=2), packets)
+    assert told(out) == [(0, "ONE TWO", "THREE", False), (0, "ONE TWO THREE FOUR FIVE.", "", True)]
+    out = run_operator(Translate(["de"], k=3, hide=9), packets)
+    assert told(out)[0] == (0, "ONE TWO", "", False)
+
+
 def test_what_was_promised_is_what_the_next_draft_begins_with(engine):
-    run_operator(Translate(["de"], k=1), [caption("one two three"), caption("one two three four five")])
+    run_operator(Shown(["de"], k=1), [caption("one two three"), caption("one two three four five")])
     assert [requests[0].prefix for _, requests in engine.asked[:2]] == [(), ("de:ONE", "de:TWO")]
 
 
 def test_a_sentence_that_is_over_is_promised_while_its_utterance_goes_on(engine):
-    out = run_operator(Translate(["de"], policy="sentence"), [
+    out = run_operator(Shown(["de"], policy="sentence"), [
         caption("I came.", "I"), caption("I came. I saw", "it"), caption("I came. I saw it", final=True),
     ])  # fmt: skip
     assert told(out) == [
@@ -82,7 +94,7 @@ def test_a_word_has_times_confidence_and_video_of_the_word_it_comes_from(engine,
     monkeypatch.setattr(engine, "translate", crossing)
     packet = caption("I have seen", final=True, confidence=0.9)
     heard = packet.data.words
-    (out,) = run_operator(Translate(["de"]), [packet])
+    (out,) = run_operator(Shown(["de"]), [packet])
     assert [(word.start, word.end) for word in out.data.stable] == [
         (heard[0].start, heard[0].end), (heard[2].start, heard[2].end), (heard[2].start, heard[2].end),
     ]  # fmt: skip
@@ -90,7 +102,7 @@ def test_a_word_has_times_confidence_and_video_of_the_word_it_comes_from(engine,
 
 
 def test_confidence_that_comes_with_the_end_reaches_words_that_were_promised_before(engine):
-    out = run_operator(Translate(["de"], k=0), [
+    out = run_operator(Shown(["de"], k=0), [
         caption("one two three"), caption("one two three", final=True, confidence=0.7),
     ])  # fmt: skip
     assert [word.confidence for word in out[0].data.stable] == [None, None]
@@ -105,33 +117,33 @@ def test_a_doubtful_word_and_what_follows_it_promise_nothing_before_the_end(engi
         return packet.derive(type(packet.data)(0, tuple(words), (), packet.data.final, "en"))
 
     packets = [doubted("one two three four."), doubted("one two three four. five six"), doubted("one two.", final=True)]
-    out = run_operator(Translate(["de"], k=0), packets)
+    out = run_operator(Shown(["de"], k=0), packets)
     assert [stable for _, stable, _, _ in told(out)] == ["ONE", "ONE", "ONE TWO."]
     assert out[-1].data.stable[1].confidence == 0.2
     assert out[-1].data.stable[1].video == 1.0
-    trusting = run_operator(Translate(["de"], k=0, min_confidence=0.1), packets)
+    trusting = run_operator(Shown(["de"], k=0, min_confidence=0.1), packets)
     assert told(trusting)[0][1] == "ONE TWO THREE FOUR."
 
 
 def test_partial_captions_are_translated_no_more_often_than_asked(engine):
     packets = [caption("a " * count) for count in range(1, 9)]
-    run_operator(Translate(["de"], step_s=2.0), packets)
+    run_operator(Shown(["de"], step_s=2.0), packets)
     assert [requests[0].text for _, requests in engine.asked] == ["a", "a a a a a", " ".join("a" * 8)]
 
 
 def test_every_utterance_ends_even_where_no_final_caption_came(engine):
-    out = run_operator(Translate(["de"]), [caption("one"), caption("two", index=1, start=3.0), _gap(5.0)])
+    out = run_operator(Shown(["de"]), [caption("one"), caption("two", index=1, start=3.0), _gap(5.0)])
     assert [line for line in told(out) if line[3]] == [(0, "ONE.", "", True), (1, "TWO.", "", True)]
     assert all(packet.data.language == "de" for packet in out)  # gaps come from elsewhere
 
 
 def test_a_loss_of_pictures_ends_nothing(engine):
-    out = run_operator(Translate(["de"], k=1), [caption("one two"), _gap(1.0, "video"), caption("one two", final=True)])
+    out = run_operator(Shown(["de"], k=1), [caption("one two"), _gap(1.0, "video"), caption("one two", final=True)])
     assert [final for *_, final in told(out)] == [False, True]
 
 
 def test_a_caption_in_the_target_language_stays_as_it_is(engine):
-    out = run_operator(Translate(["de", "en"]), [caption("good morning", final=True)])
+    out = run_operator(Shown(["de", "en"]), [caption("good morning", final=True)])
     assert told(out, "en") == [(0, "good morning", "", True)]
     assert {request.target for _, requests in engine.asked for request in requests} == {"de"}
 
@@ -144,7 +156,7 @@ def test_captions_in_a_language_that_nobody_translates_say_so_once(monkeypatch, 
 
     monkeypatch.setattr(translate, "load", only_english)
     packets = [caption("guten tag", index=at, start=3.0 * at, final=True, language="nl") for at in range(2)]
-    out = run_operator(Translate(["de"]), [*packets, caption("good", index=2, start=6.0, final=True)])
+    out = run_operator(Shown(["de"]), [*packets, caption("good", index=2, start=6.0, final=True)])
     assert told(out) == [(0, "", "", True), (1, "", "", True), (2, "GOOD.", "", True)]
     assert [record.getMessage() for record in caplog.records] == [
         "captions in nl are not translated: auto does not translate out of nl"
@@ -152,7 +164,7 @@ def test_captions_in_a_language_that_nobody_translates_say_so_once(monkeypatch, 
 
 
 def test_sessions_share_a_call(engine):
-    operator = Translate(["de", "fr"])
+    operator = Shown(["de", "fr"])
     states = [operator.open(name) for name in "ab"]
     packets = [caption("one two.", final=True, session="a"), caption("three", final=True, session="b")]
     first, second = operator.process_batch(packets, states)
@@ -163,18 +175,18 @@ def test_sessions_share_a_call(engine):
 
 def test_a_session_goes_on_elsewhere_from_a_copy_of_its_state(engine):
     packets = [caption("one two", "three"), caption("one two three", "four"), caption("one two three four", final=True)]
-    whole = run_operator(Translate(["de"], k=1), packets)
-    operator = Translate(["de"], k=1)
+    whole = run_operator(Shown(["de"], k=1), packets)
+    operator = Shown(["de"], k=1)
     state = operator.open("test")
     out = list(operator.process(packets[0], state))
-    state, operator = pickle.loads(pickle.dumps(state)), Translate(["de"], k=1)
+    state, operator = pickle.loads(pickle.dumps(state)), Shown(["de"], k=1)
     for packet in packets[1:]:
         out += operator.process(packet, state)
     assert told(out) == told(whole)
 
 
 def test_a_fault_leaves_the_state_as_it_was(engine, monkeypatch):
-    operator = Translate(["de"], k=1)
+    operator = Shown(["de"], k=1)
     state = operator.open("test")
     list(operator.process(caption("one two three"), state))
     before = pickle.dumps(state)
@@ -185,7 +197,7 @@ def test_a_fault_leaves_the_state_as_it_was(engine, monkeypatch):
 
 
 def test_sentences_before_it_come_along_as_context(engine):
-    run_operator(Translate(["de"], policy="sentence", drafts=False), [
+    run_operator(Shown(["de"], policy="sentence", drafts=False), [
         caption("I came. I saw.", final=True), caption("I won.", index=1, start=5.0, final=True),
     ])  # fmt: skip
     assert engine.asked[-1][1][0].context == ("I came.", "I saw.")
@@ -193,7 +205,8 @@ def test_sentences_before_it_come_along_as_context(engine):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [({"targets": []}, "targets names no language"), ({"step_s": -1}, "step_s"), ({"min_confidence": 2}, "0 to 1"),
+    [({"targets": []}, "targets names no language"), ({"step_s": -1}, "step_s"), ({"hide": -1}, "hide"),
+     ({"min_confidence": 2}, "0 to 1"),
      ({"policy": "waitk"}, "policy is one of"), ({"pause_s": 0}, "pause_s"), ({"longest": 0}, "longest")],
 )  # fmt: skip
 def test_arguments_out_of_range_are_refused(engine, arguments, said):
@@ -214,7 +227,7 @@ def test_stable_words_never_change_and_nothing_is_missing_at_the_end(texts, poli
     packets.append(caption(" ".join(texts), final=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translate, "load", lambda model, source, targets: dict.fromkeys(targets, engine))
-        out = run_operator(Translate(["de"], policy=policy, step_s=0), packets)
+        out = run_operator(Shown(["de"], policy=policy, step_s=0), packets)
     before, times = (), ()
     for packet in out:
         now = tuple(word.text for word in packet.data.stable)

@@ -57,9 +57,10 @@ class Progress:
             stable.append(replace(one, word=replace(one.word, confidence=source.confidence, video=source.video)))
         return replace(self, stable=tuple(stable))
 
-    def shown(self, index: int, final: bool, language: str) -> Translation:
-        """As it is shown."""
-        stable, unstable = (tuple(one.word for one in words) for words in (self.stable, self.unstable))
+    def shown(self, index: int, final: bool, language: str, hidden: int = 0) -> Translation:
+        """As it is shown, without the last ``hidden`` words of a draft."""
+        kept = self.unstable[: max(0, len(self.unstable) - hidden)]
+        stable, unstable = (tuple(one.word for one in words) for words in (self.stable, kept))
         return Translation(index, stable, unstable, final, language)
 
     def _new(self, translated: Translated, heard: Sequence[Word], begin: int, end: int) -> tuple[Placed, ...]:

@@ -60,7 +60,8 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
     at commas too), k words behind (``wait_k``), what n drafts in a row agree on (``local_agreement``), or what does not
     attend to the last k words heard (``alignatt``); ``k`` is that number. Source words of less than
     ``min_confidence``, and all behind them, let nothing be promised before their utterance is over. With ``drafts``
-    the sentence under way is translated every ``step_s`` of media and shown as unstable words.
+    the sentence under way is translated every ``step_s`` of media and shown as unstable words, but for the last
+    ``hide`` of them, which change most (mask-k: Arivazhagan et al., ICASSP 2020).
 
     A word carries the times, the confidence and the share of video of the source word that it attends to.
 
@@ -81,6 +82,7 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
         policy: PolicyName = "alignatt",
         k: int | None = None,
         drafts: bool = True,
+        hide: int = 2,
         step_s: float = 0.3,
         min_confidence: float = 0.5,
         pause_s: float = 0.8,
@@ -88,6 +90,8 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
     ) -> None:
         if not targets:
             raise ValueError("targets names no language; write for example [de, fr]")
+        if hide < 0:
+            raise ValueError(f"hide is 0 or more words, not {hide}")
         if step_s < 0:
             raise ValueError(f"step_s is 0 or more, not {step_s:g}")
         if not 0 <= min_confidence <= 1:
@@ -96,7 +100,7 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
         self.limits = Limits(pause_s, longest, clauses=policy == "clause")
         self.targets = tuple(dict.fromkeys(checked(one) for one in targets))
         self.model, self.source = model, ENGLISH if source is None else checked(source)
-        self.drafts, self.step_s, self.min_confidence = drafts, step_s, min_confidence
+        self.drafts, self.hide, self.step_s, self.min_confidence = drafts, hide, step_s, min_confidence
         self._engines: dict[str, Mapping[str, Engine]] = {}  # by language of the source, then by target
         self._engines[self.source] = self._load(self.source)
 
@@ -227,7 +231,7 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
         """A translation for every language in which something has changed."""
         caption = packet.data
         for target in self.targets:
-            data = self._progress(state, target).shown(caption.index, caption.final, target)
+            data = self._progress(state, target).shown(caption.index, caption.final, target, self.hide)
             shown = (len(data.stable), tuple(word.text for word in data.words))
             if caption.final or shown != state.shown.get(target, (0, ())):
                 yield packet.derive(data)
