@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rich.cells import cell_len, chop_cells
@@ -55,6 +55,30 @@ def cut_into_cues(words: Sequence[Word], limits: CueLimits, separator: str = " "
         cues.append(_cue(words[first:cut], limits, separator))
         first = cut
     return cues
+
+
+def spread(words: Sequence[Word], chars_per_s: float) -> list[Word]:
+    """The words of a translation, each with the time to be read before the next one begins, in the same span of time.
+
+    Their own times are those of the words that they translate: several may share one, and one that the translation
+    brings forward holds all behind it at its time. Silences that are not long go: they stood between other words.
+    """
+    if not words:
+        return []
+    start, end = words[0].start, words[-1].end
+    starts: list[float] = []
+    until = end
+    for word in reversed(words):
+        until = min(word.start, until - (len(word.text) + 1) / chars_per_s)
+        starts.insert(0, until)
+    if starts[0] < start:  # more is to be read than there is time
+        scale = (end - start) / (end - starts[0])
+        starts = [end - (end - time) * scale for time in starts]
+    spaced = []
+    for word, begin, follows in zip(words, starts, [*starts[1:], end], strict=True):
+        until = min(max(word.end, begin), follows)
+        spaced.append(replace(word, start=begin, end=until if follows - until > LONG_PAUSE_S else follows))
+    return spaced
 
 
 def wrap(texts: Sequence[str], columns: int, separator: str = " ") -> list[str]:

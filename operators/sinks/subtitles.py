@@ -10,8 +10,8 @@ from pysubs2.formats.webvtt import WebVTTFormat
 
 from mmstream.atomic import AtomicFile
 from mmstream.core import Packet
-from mmstream.media import UNSPACED_LANGUAGES, Gap
-from operators.sinks.cues import Cue, CueLimits, cut_into_cues
+from mmstream.media import UNSPACED_LANGUAGES, Gap, Translation
+from operators.sinks.cues import Cue, CueLimits, cut_into_cues, spread
 from operators.sinks.files import FileSink, FileState
 
 MIN_DURATION_S = 0.8  # what the eye needs to find a cue, however short it is
@@ -64,7 +64,10 @@ class Subtitles(FileSink[SubtitleState]):
 
     def write_utterance(self, packet: Packet[Any], state: SubtitleState) -> None:
         separator = "" if packet.data.language in UNSPACED_LANGUAGES else " "
-        for cue in cut_into_cues(packet.data.words, self.limits, separator):
+        words = packet.data.words
+        if isinstance(packet.data, Translation):
+            words = spread(words, self.reading_speed_cps)
+        for cue in cut_into_cues(words, self.limits, separator):
             self._hold(cue, state)
 
     def write_gap(self, packet: Packet[Gap], state: SubtitleState) -> None:
