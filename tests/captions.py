@@ -1,7 +1,7 @@
 """Captions as a policy would make them, for the tests of sinks."""
 
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap, Word
+from mmstream.media import Caption, Gap, Translation, Word
 
 
 def spoken(text, start=0.0, word_s=0.3):
@@ -17,6 +17,13 @@ def caption(index, stable="", unstable="", final=False, start=0.0, language=None
     cut = len(stable.split())
     end = words[-1].end if words else start
     return Packet("s", start, end, Caption(index, words[:cut], words[cut:], final, language), captured_at=100.0 + end)
+
+
+def translation(index, stable="", unstable="", final=False, start=0.0, language="de"):
+    """A packet with a translation, its words timed as if they had been spoken."""
+    said = caption(index, stable, unstable, final, start, language)
+    data = said.data
+    return said.derive(Translation(index, data.stable, data.unstable, final, language))
 
 
 def gap(start, end, medium="audio"):

@@ -12,7 +12,7 @@ from mmstream.core import Barrier, End, Packet, Watermark
 from mmstream.executors.outbox import Outbox
 from mmstream.graph import Edge
 from mmstream.lane import Lane
-from mmstream.media import AudioChunk, Caption, FusedFeatures, Gap, Hypothesis, VideoFrame, VisualFeatures
+from mmstream.media import AudioChunk, Caption, FusedFeatures, Gap, Hypothesis, Translation, VideoFrame, VisualFeatures
 from mmstream.overload import HOLD_S, LagBound, Shedding, is_live
 from mmstream.pipeline import check, read_text
 from mmstream.testing import ManualClock
@@ -22,6 +22,7 @@ SOUND = AudioChunk(np.zeros((1, 1), np.float32), 16000)
 PICTURE = VideoFrame(np.zeros((1, 1, 3), np.uint8))
 PARTIAL = Hypothesis((), final=False)
 FINAL = Hypothesis((), final=True)
+GERMAN = Translation(0, (), (), False, "de")
 
 
 @pytest.fixture
@@ -123,6 +124,12 @@ def test_a_partial_result_goes_where_a_newer_one_waits(one, age_s, kept):
         ([Caption(0, (), (), False), Caption(1, (), (), False)], [0, 1]),  # the last of its utterance
         ([Caption(0, (), (), True), Caption(0, (), (), True)], [0, 1]),
         ([PARTIAL, Watermark(), PARTIAL], [1, 2]),
+        ([GERMAN, GERMAN], [1]),
+        ([GERMAN, replace(GERMAN, language="fr"), replace(GERMAN, final=True)], [1, 2]),  # of each language apart
+        ([GERMAN, Caption(0, (), (), False), Caption(0, (), (), True), replace(GERMAN, final=True)], [2, 3]),
+        ([GERMAN, replace(GERMAN, index=1)], [0, 1]),
+        ([replace(GERMAN, final=True), replace(GERMAN, final=True)], [0, 1]),
+        ([GERMAN, Gap("audio", "lost"), GERMAN], [0, 1, 2]),
     ],
 )
 def test_no_result_goes_that_says_more_than_the_next(one, results, kept):

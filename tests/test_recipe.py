@@ -213,6 +213,21 @@ def test_suffixes_may_be_capitals() -> None:
     assert file_sink("TALK.SRT") == SinkNode("srt_file", "operators.sinks:Srt", {"path": "TALK.SRT"})
 
 
+@pytest.mark.parametrize(
+    ("path", "beside"),
+    [
+        ("TALK.SRT", "TALK.de.SRT"),
+        ("./out.d/{session}.vtt", "./out.d/{session}.de.vtt"),
+        ("v1.2.jsonl", "v1.2.de.jsonl"),
+    ],
+)
+def test_a_translation_goes_beside_what_was_said(path: str, beside: str) -> None:
+    said, translated = file_sinks(path, ["de"])
+    assert said == file_sink(path)
+    assert translated.arguments == {"path": beside, "language": "de"}
+    assert translated.use == said.use
+
+
 def test_only_what_the_command_has_put_in_place_is_told_without_its_node(tmp_path: Path) -> None:
     made = recipe(tmp_path)
     fault = OperatorError("source", "operators.sources:Microphone", "live", 0.0, "no microphone 'USB'")
@@ -243,7 +258,9 @@ def test_translations_come_between_captions_and_sinks_in_a_worker_of_their_own(t
     assert [edge.source for edge in graph.inputs("translate")] == ["commit"]
     for sink in ("terminal", "srt_file_de", "srt_file_fr"):
         assert [edge.source for edge in graph.inputs(sink)] == ["commit", "translate"]
-    assert [edge.source for edge in graph.inputs("srt_file")] == ["commit"]
+    assert [edge.source for edge in graph.inputs("srt_file")] == ["commit"]  # what was said waits for nobody
+    assert graph.nodes["srt_file_de"].arguments == {"path": "talk.de.srt", "language": "de"}
+    assert graph.nodes["terminal"].arguments == {"languages": ["de", "fr"]}
     assert graph.workers["translate"].nodes == ("translate",)
     assert "commit" in graph.workers["main"].nodes
 
