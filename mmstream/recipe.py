@@ -279,8 +279,9 @@ class Recipe:
 
     def _add_sinks(self, sinks: Sequence[SinkNode], feeds: Sequence[str]) -> None:
         said = [name for name in feeds if set(self._wiring.kind(name).emits) != {Translation}]
+        nobody = not any(sink.wants_translations for sink in sinks)  # but a node that nobody takes from is an error
         for sink in sinks:
-            inputs = feeds if sink.wants_translations else said
+            inputs = feeds if sink.wants_translations or nobody else said
             self._document.add_node(sink.name, use=sink.use, arguments=sink.arguments, inputs=inputs)
             self._placed.add(sink.name)
 
