@@ -11,17 +11,17 @@ import time
 
 import pytest
 
-# Obeys lines of JSON from a named pipe: a caption to show, a session to end, a line for standard error.
+# Obeys lines of JSON from a named pipe: words to show, a session to end, a line for standard error.
 SHOWING = """
 import json, sys
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap, Word
+from mmstream.media import Caption, Gap, Translation, Word
 from operators.sinks import Terminal
 
 def words(text):
     return tuple(Word(word, 1.0, 2.0) for word in text.split())
 
-sink, states = Terminal(), {}
+sink, states = Terminal(languages=sys.argv[2:]), {}
 with open(sys.argv[1]) as orders:
     for line in orders:
         order = json.loads(line)
@@ -35,7 +35,8 @@ with open(sys.argv[1]) as orders:
         elif "gap" in order:
             sink.process(Packet(session, 0.0, 2.3, Gap("audio", order["gap"]), 0.0), states[session])
         else:
-            caption = Caption(
+            kind = Translation if order.get("language") in sys.argv[2:] else Caption
+            caption = kind(
                 order["index"], words(order["stable"]), words(order["unstable"]), order["final"], order.get("language")
             )
             sink.process(Packet(session, 1.0, 2.0, caption, 0.0), states[session])
@@ -46,12 +47,12 @@ print("the end")
 class Pane:
     """A terminal of tmux in which a script shows captions."""
 
-    def __init__(self, folder, columns, lines):
+    def __init__(self, folder, columns, lines, languages):
         self.socket = str(folder / "tmux")
         self.orders = folder / "orders"
         (folder / "show.py").write_text(SHOWING)
         os.mkfifo(self.orders)
-        script = f"exec {sys.executable} {folder}/show.py {self.orders}"
+        script = f"exec {sys.executable} {folder}/show.py {self.orders} {' '.join(languages)}"
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(lines), script)
         self.tmux("set-option", "-g", "status", "off")
         self.tmux("set-option", "-g", "remain-on-exit", "on")
@@ -108,8 +109,8 @@ def pane(tmp_path):
         pytest.fail(reason) if os.environ.get("MMSTREAM_REQUIRE_ALL") == "1" else pytest.skip(reason)
     panes = []
 
-    def start(columns=80, lines=24):
-        panes.append(Pane(tmp_path, columns, lines))
+    def start(columns=80, lines=24, languages=()):
+        panes.append(Pane(tmp_path, columns, lines, languages))
         return panes[-1]
 
     yield start
@@ -231,3 +232,51 @@ def test_several_sessions_each_have_their_line(pane):
     shown.order(end="t")
     shown.show("hello world", session="s", final=True)
     shown.expect("t: good day", "s: hello world")
+
+
+def test_translations_change_in_place_below_what_is_said(pane):
+    shown = pane(languages=["de", "fr"])
+    shown.show("good", "say")
+    shown.show("Guten", "Sag", language="de")
+    shown.show("", "bon", language="fr")
+    shown.expect("good say", "  de  Guten Sag", "  fr  bon")
+    assert shown.bright() == "good⟨ say\n  de  ⟩Guten⟨ Sag\n  fr  bon⟩"
+    shown.show("good day", final=True)
+    shown.show("", "my", index=1)
+    shown.expect("good day", "  de  Guten Sag", "  fr  bon", "my")  # what was said is over, and waits for nobody
+    shown.show("", "mein", index=1, language="de")
+    shown.show("bonjour", final=True, language="fr")
+    shown.show("Guten Tag", final=True, language="de")
+    shown.expect("good day", "  de  Guten Tag", "  fr  bonjour", "my", "  de  mein")
+    assert shown.bright().startswith("good day\n⟨  de  ⟩Guten Tag\n⟨  fr  ⟩bonjour\n⟨my")
+    shown.order(end="s")
+    shown.pipe.close()
+    shown.expect("good day", "  de  Guten Tag", "  fr  bonjour", "my", "  de  mein", "the end",
+                 at=lambda: [row for row in shown.rows() if row and "dead" not in row])  # fmt: skip
+
+
+def test_a_translation_wraps_behind_its_language(pane):
+    shown = pane(columns=40, languages=["de"])
+    words = LONG.split()
+    for count in (*range(1, len(words) + 1, 3), 5, len(words)):
+        shown.show("", " ".join(words[:count]))
+        shown.show("", " ".join(words[:count]), language="de")
+    wrapped = textwrap.wrap(LONG, 34)
+    below = [f"  de  {wrapped[0]}", *(f"      {row}" for row in wrapped[1:])]
+    shown.expect(*textwrap.wrap(LONG, 40), *below)
+    shown.show(LONG, final=True)
+    shown.show(LONG, final=True, language="de")
+    shown.show("", "next", index=1)
+    shown.expect(*textwrap.wrap(LONG, 40), *below, "next")
+    assert shown.history() == shown.rows()
+
+
+def test_blocks_that_wait_for_a_slow_translator_are_higher_than_the_screen(pane):
+    shown = pane(columns=40, lines=6, languages=["de"])
+    for index in range(10):
+        shown.show(f"sentence {index}", index=index, final=True)
+    shown.expect(*(f"sentence {index}" for index in range(5, 10)))  # the newest
+    for index in range(10):
+        shown.show(f"Satz {index}", index=index, final=True, language="de")
+    both = [row for index in range(10) for row in (f"sentence {index}", f"  de  Satz {index}")]
+    shown.expect(*both, at=lambda: [row for row in shown.history() if row])
