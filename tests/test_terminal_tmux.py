@@ -244,11 +244,11 @@ def test_translations_change_in_place_below_what_is_said(pane):
     shown.show("good day", final=True)
     shown.show("", "my", index=1)
     shown.expect("good day", "  de  Guten Sag", "  fr  bon", "my")  # what was said is over, and waits for nobody
-    shown.show("", "mein", index=1, language="de")
     shown.show("bonjour", final=True, language="fr")
     shown.show("Guten Tag", final=True, language="de")
+    shown.show("", "mein", index=1, language="de")
     shown.expect("good day", "  de  Guten Tag", "  fr  bonjour", "my", "  de  mein")
-    assert shown.bright().startswith("good day\n⟨  de  ⟩Guten Tag\n⟨  fr  ⟩bonjour\n⟨my")
+    assert shown.bright() == "good day\n⟨  de  ⟩Guten Tag\n⟨  fr  ⟩bonjour\n⟨my\n  de  mein⟩"
     shown.order(end="s")
     shown.pipe.close()
     shown.expect("good day", "  de  Guten Tag", "  fr  bonjour", "my", "  de  mein", "the end",

@@ -141,9 +141,9 @@ class Terminal(Sink[TerminalState]):
         lines = [Line(Text.assemble(head, _shown(one.said, over=one.over)))]
         width = max(map(len, self.languages), default=0)
         for translation in one.translations:
-            named = Text(f"{_printable(state.session)}: " if self._named else "", "bold")
-            named.append(f"  {translation.language.ljust(width)}  ", "dim")
-            lines.append(Line(_shown(translation, over=over), named))
+            named = Text(f"{_printable(state.session)}: ", "bold") if self._named else Text()
+            language = (f"  {translation.language.ljust(width)}  ", "dim")
+            lines.append(Line(_shown(translation, over=over), Text.assemble(named, language)))
         return lines
 
     def _head(self, start: float, state: TerminalState) -> Text:
