@@ -20,6 +20,7 @@ from mmstream.commands.options import (
     Trace,
     Translate,
     Translator,
+    languages_in,
     recogniser,
     translators,
 )
@@ -29,7 +30,6 @@ from mmstream.executors import ExecutorName
 from mmstream.recipe import Recipe, SinkNode, file_sinks, terminal
 from mmstream.registry import resolve
 from mmstream.samples import SPOKEN_VIDEO
-from mmstream.translation.languages import checked_list
 from mmstream.translation.models import AUTO
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def live(
     if server is not None:
         _check_heard_elsewhere(camera, only_on_camera, pipeline, executor, translator)
         recipe = Recipe(REMOTE, sets=sets or (), allow=allow or ())
-        languages = [] if translate is None else checked_list(translate)
+        languages = [] if translate is None else languages_in(translate)
         _ask_server(recipe, server, token_file, model, language, languages)
         _choose_source(recipe, source, device)
         recipe.write_to([terminal(languages), *_file_sinks(output or (), languages)])

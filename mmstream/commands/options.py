@@ -16,6 +16,7 @@ from mmstream.core import MmstreamError
 from mmstream.executors import ExecutorName
 from mmstream.registry import CATALOGUE, Model, resolve
 from mmstream.registry.catalogue import ENGLISH, MANY
+from mmstream.translation.engine import TranslationError
 from mmstream.translation.languages import checked, checked_list, primary
 from mmstream.translation.languages import name as language_name
 from mmstream.translation.models import AUTO, chosen
@@ -99,6 +100,18 @@ class Translators:
         return ", ".join(f"{language} by {model}" for language, model in self.models.items())
 
 
+def languages_in(text: str) -> list[str]:
+    """The languages of --translate, once each.
+
+    Raises:
+        MmstreamError: one of them is unknown, or there is none.
+    """
+    try:
+        return checked_list(text)
+    except TranslationError as error:
+        raise MmstreamError(f"--translate {text}: {error}") from error
+
+
 def translators(text: str | None, translator: str, model: Model, language: str | None) -> Translators | None:
     """What --translate asks for of speech in ``language``, as ``model`` recognises it; None: no translation.
 
@@ -109,7 +122,7 @@ def translators(text: str | None, translator: str, model: Model, language: str |
         if translator != AUTO:
             raise MmstreamError(f"--translator {translator}: also say into what, such as --translate de")
         return None
-    languages = checked_list(text)
+    languages = languages_in(text)
     entry = CATALOGUE.get(model.name)
     spoken = language or (entry.languages if entry is not None and entry.languages != MANY else None)
     if spoken is not None and primary(spoken) in map(primary, languages):
@@ -118,7 +131,7 @@ def translators(text: str | None, translator: str, model: Model, language: str |
             "leave that language out"
         )
     source = checked(spoken or ENGLISH)
-    others = [one for one in languages if primary(one) != source]
+    others = [one for one in languages if primary(one) != primary(source)]
     models = {target: found for target, (found, _) in chosen(translator, source, others).items()}
     arguments = {"model": translator, **({} if spoken is None else {"source": source})}
     return Translators(languages, models, arguments)
