@@ -284,6 +284,12 @@ def test_a_file_with_a_translator_keeps_it_and_its_arguments(tmp_path: Path) -> 
     assert (arguments["targets"], arguments["k"], arguments["drafts"]) == (["es"], 2, False)
 
 
+def test_a_translator_that_no_sink_was_told_of_is_still_taken_from(tmp_path: Path) -> None:
+    made = recipe(tmp_path, TRANSLATED)
+    made.write_to([file_sink("talk.srt")])  # of a command that has no use for translations
+    assert [edge.source for edge in made.graph().inputs("srt_file")] == ["commit", "others"]
+
+
 def test_a_worker_of_the_files_own_keeps_its_name(tmp_path: Path) -> None:
     made = recipe(tmp_path, TWO_SINKS + "workers:\n  translate: {nodes: commit}\n")
     made.translate_into(["de"], {}, watched=True)
