@@ -1,4 +1,4 @@
-"""A session on an mmstream server, as docs/protocol.md has it: sound goes up, captions come down.
+"""A session on an mmstream server, as docs/protocol.md has it: sound goes up, captions and translations come down.
 
 It outlives its connection, and the server: after a dropped connection it is resumed, and after a restart it starts anew
 with what is still on tape. ``mmstream live --server`` is made of it.
@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +23,9 @@ from websockets.typing import Subprotocol
 
 from mmstream.client_address import ServerError, checked_address, is_overheard, why_not_connected
 from mmstream.client_tape import Tape
+from mmstream.client_translations import Promises
 from mmstream.core import MmstreamError
-from mmstream.media import Caption, Gap, Word
+from mmstream.media import Caption, Gap, Translation, Word
 
 log = logging.getLogger(__name__)
 
@@ -51,20 +53,25 @@ class Heard:
 
     start: float
     end: float
-    data: Caption | Gap
+    data: Caption | Translation | Gap
 
 
 class RemoteSession:
     """One session. One thread may ``feed``, ``finish`` and ``take``; another, its own, talks to the server."""
 
     def __init__(
-        self, address: str, token: str | None = None, model: str = "auto", language: str | None = None
+        self,
+        address: str,
+        token: str | None = None,
+        model: str = "auto",
+        language: str | None = None,
+        translate: Sequence[str] = (),
     ) -> None:
-        """Raises ServerError for what is no address."""
+        """``translate``: languages that everything is translated into. Raises ServerError for what is no address."""
         self.address = checked_address(address)
         self.model = model  # what the server calls it, once open
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._ask = {"model": model, "language": language}
+        self._ask = {"model": model, "language": language, "translate": list(translate)}
         self._tape = Tape(round(TAPE_S * BYTES_PER_S))
         self._changed = threading.Condition()
         self._heard: deque[Heard] = deque()
@@ -82,6 +89,7 @@ class RemoteSession:
         self._next = 0  # number of the first utterance of a session that would begin now
         self._open: Heard | None = None  # the utterance under way
         self._settled = 0.0  # media second up to which nothing needs to be heard again
+        self._promises = Promises(translate)
         self._refusal = ""  # the connection's last words, where they were a no
         self._gone: str | None = None  # what the user was told of a server that is gone
         self._pause_s = RETRY_S[0]  # before the next try
@@ -141,7 +149,7 @@ class RemoteSession:
     @property
     def settled(self) -> float:
         """Media second before which nothing new will be heard."""
-        return self._settled
+        return min(self._settled, self._promises.earliest)
 
     def _wake(self) -> None:
         loop = self._loop
@@ -277,7 +285,13 @@ class RemoteSession:
             self._open = None if caption.final else heard
             if caption.final:
                 self._settled, self._next = max(self._settled, heard.end), caption.index + 1
+            self._promises.said(caption, heard.start, heard.end)
             self._put(heard)
+        elif event["type"] == "translation":
+            words = [tuple(map(_word, event[part])) for part in ("stable", "unstable")]
+            told = Translation(self._base + event["index"], words[0], words[1], event["final"], event["target"])
+            self._promises.translated(told, event["start"], event["end"])
+            self._put(Heard(event["start"], event["end"], told))
         elif event["type"] == "gap":
             self._put(Heard(event["start"], event["end"], Gap(event["medium"], event["reason"])))
         elif event["type"] == "statistics" and self._open is None:
@@ -287,8 +301,7 @@ class RemoteSession:
 
     def _put(self, heard: Heard) -> None:
         with self._changed:
-            last = self._heard[-1].data if self._heard else None
-            if isinstance(last, Caption) and isinstance(heard.data, Caption) and last.index == heard.data.index:
+            if self._heard and _is_renewed(self._heard[-1].data, heard.data):
                 self._heard.pop()  # the newest of an utterance says all
             self._heard.append(heard)
             self._changed.notify_all()
@@ -316,13 +329,18 @@ class RemoteSession:
             log.warning("%s: trying again", self._refusal or "the server is gone")
 
     def _close_utterance(self) -> None:
-        """The server's session is gone: what is certain of the utterance under way stays, the rest is heard again."""
+        """The server's session is gone: what is certain of the utterance under way stays, the rest is heard again.
+
+        Nobody goes on with translations that were under way: they end as they stand.
+        """
         self._token = None
         if self._open is not None and isinstance(self._open.data, Caption) and self._open.data.stable:
             caption, end = self._open.data, self._open.data.stable[-1].end
             self._put(Heard(self._open.start, end, replace(caption, unstable=(), final=True)))
             self._settled, self._next = max(self._settled, end), caption.index + 1
         self._open = None
+        for start, end, translation in self._promises.keep():
+            self._put(Heard(start, end, translation))
         self._base = self._next
 
     def _place(self) -> None:
@@ -352,6 +370,13 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _is_renewed(before: Any, after: Any) -> bool:
+    """Whether ``after`` says all that ``before`` does."""
+    if isinstance(before, Translation):
+        return isinstance(after, Translation) and (before.language, before.index) == (after.language, after.index)
+    return isinstance(before, Caption) and isinstance(after, Caption) and before.index == after.index
 
 
 def _printable(text: str) -> str:

@@ -224,6 +224,12 @@ class Recipe:
         self._document.set_arguments(name, {**suits, **arguments, "targets": list(languages)})
         self._placed.add(name)
 
+    def leave_untranslated(self) -> None:
+        """Translate nothing, whatever the file has."""
+        name = self._translator
+        if name is not None:
+            self._document.remove_node(name)
+
     @property
     def languages(self) -> list[str]:
         """Those that captions are translated into."""

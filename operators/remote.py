@@ -1,9 +1,9 @@
-"""Recognition by a server of mmstream: sound -> captions, with the network between."""
+"""Recognition by a server of mmstream: sound -> captions and translations, with the network between."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import numpy as np
 from mmstream.client import SAMPLE_RATE, Heard, RemoteSession
 from mmstream.client_address import token_in
 from mmstream.core import MmstreamError, Operator, Packet
-from mmstream.media import AudioChunk, Caption, Gap, Word
+from mmstream.media import AudioChunk, Caption, Gap, Translation, Word
 from operators.audio.timeline import Timeline
 
 
@@ -31,22 +31,28 @@ class RemoteState:
 class Remote(Operator[RemoteState]):
     """Captions of a server for mono sound at 16 kHz. What is lost here is silence there, so that times agree.
 
-    Captions come out with the next packet that comes in. Errors: MmstreamError where there is no such server, or it
+    ``translate``: languages that the server translates them into. What it says comes out with the next packet that
+    comes in. Errors: MmstreamError where there is no such server, or it
     says no.
     """
 
     accepts: ClassVar[tuple[type, ...]] = (AudioChunk, Gap)
-    emits: ClassVar[tuple[type, ...]] = (Caption, Gap)
+    emits: ClassVar[tuple[type, ...]] = (Caption, Translation, Gap)
 
     def __init__(
-        self, server: str, token_file: str | None = None, model: str = "auto", language: str | None = None
+        self,
+        server: str,
+        token_file: str | None = None,
+        model: str = "auto",
+        language: str | None = None,
+        translate: Sequence[str] = (),
     ) -> None:
         """``server``: ws://host:port; ``token_file``: holds what lets us in; ``model`` and ``language``: asked for."""
-        self.server, self.model, self.language = server, model, language
+        self.server, self.model, self.language, self.translate = server, model, language, translate
         self.token = None if token_file is None else token_in(Path(token_file))
 
     def open(self, session: str) -> RemoteState:
-        remote = RemoteSession(self.server, self.token, self.model, self.language)
+        remote = RemoteSession(self.server, self.token, self.model, self.language, self.translate)
         remote.open()
         return RemoteState(session, remote)
 
@@ -94,7 +100,7 @@ def _told(heard: Heard, state: RemoteState) -> Iterator[Packet[Any]]:
     """What the server has heard as a packet, behind the gaps before it."""
     origin = state.timeline.origin if state.timeline is not None else 0.0
     start, end, data = origin + heard.start, origin + heard.end, heard.data
-    if origin and isinstance(data, Caption):
+    if origin and isinstance(data, Caption | Translation):
         data = replace(data, stable=_moved(data.stable, origin), unstable=_moved(data.unstable, origin))
     while state.gaps and state.gaps[0].start <= start:
         yield state.gaps.popleft()

@@ -31,6 +31,15 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    translate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LANGUAGES",
+            help="What captions may be translated into, such as de,fr; none: nothing. By default what the translator "
+            "of mmstream itself knows.",
+        ),
+    ] = None,
+    translator: Annotated[str, typer.Option(metavar="NAME", help="Model that translates.")] = "auto",
     sessions: Annotated[int, typer.Option(min=1, help="Sessions open at a time, live ones and files.")] = 64,
     limit: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Change a limit, such as idle_s=120; several times.")
@@ -56,6 +65,8 @@ def serve(
 
         mmstream serve --host 0.0.0.0 --token-file tokens --tls-cert cert.pem --tls-key key.pem
 
+        mmstream serve --translate de,pl --translator m2m100-418m
+
         mmstream serve --executor ray --workers 2
     """
     try:
@@ -67,6 +78,7 @@ def serve(
         from mmstream.server.service import Service
         from mmstream.server.settings import Settings
         from mmstream.server.tokens import Tokens, read_tokens
+        from mmstream.server.translations import offer
     except ModuleNotFoundError as missing:
         raise MmstreamError(f"mmstream serve needs {missing.name}: run python -m pip install mmstream") from missing
 
@@ -90,11 +102,13 @@ def serve(
         sessions=sessions,
         sets=sets or (),
         allow=allow or (),
+        offer=offer(translate, translator),
     )
     bound = listen(host, port, guarded=len(settings.tokens) > 0)
     try:
         service.start()
         log.info("model: %s", ", ".join(one.recogniser.describe() for one in service.models.values()))
+        log.info("translations: %s", service.default.offer.describe())
         run(service, settings, bound, tls)
     finally:
         service.close()

@@ -32,6 +32,7 @@ from mmstream.server.logs import LogForm, set_up
 from mmstream.server.service import Service
 from mmstream.server.settings import Settings
 from mmstream.server.tokens import read_tokens
+from mmstream.server.translations import AUTO, offer
 
 NAME = "mmstream"  # of the deployment
 LEAVE_S = 60.0
@@ -62,6 +63,8 @@ class Options(BaseModel):
     limits: Texts = []
     sets: Texts = []
     allow: Texts = []
+    translate: str | None = None  # languages; none: nothing is translated
+    translator: str = AUTO
     log: LogForm = "json"
     ingress: int = Field(1, ge=1)  # replicas; see above for what more than one means
 
@@ -87,6 +90,7 @@ class Ingress:
             sessions=options.sessions,
             sets=options.sets,
             allow=options.allow,
+            offer=offer(options.translate, options.translator),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

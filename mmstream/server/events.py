@@ -7,24 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap, Sight, Word
+from mmstream.media import Caption, Gap, Sight, Translation, Word
 from mmstream.server.session import Percentiles, Statistics
 
-KEPT = 128  # events; those of an utterance count once, since the newest says all
+KEPT = 128  # events, and as many for each language; those of an utterance count once, since the newest says all
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     seq: int
-    index: int | None  # of the utterance, of a caption
+    name: tuple[int, str | None] | None  # of a caption: its utterance; of a translation: its language too
+    final: bool
     text: str
 
 
 class EventLog:
-    """The numbered events of a session, of which the newest ``KEPT`` can be had again. One event loop."""
+    """The numbered events of a session, of which the newest can be had again. One event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, languages: int = 0) -> None:
+        """``languages``: how many the session is translated into."""
         self.seq = 0  # of the last event
+        self._kept = KEPT * (1 + languages)
         self._entries: list[_Entry] = []  # few enough to take from the front
         self._forgotten = 0  # seq of the last event that cannot be had again
 
@@ -33,13 +36,21 @@ class EventLog:
         self.seq += 1
         event["seq"] = self.seq
         text = as_text(event)
-        index = event["index"] if event["type"] == "caption" else None
-        if index is not None and self._entries and self._entries[-1].index == index:
-            self._entries.pop()  # whoever comes back needs the newest only
-        self._entries.append(_Entry(self.seq, index, text))
-        if len(self._entries) > KEPT:
+        name = (event["index"], event.get("target")) if event["type"] in ("caption", "translation") else None
+        if name is not None:
+            self._leave_out(name)
+        self._entries.append(_Entry(self.seq, name, event.get("final", False), text))
+        if len(self._entries) > self._kept:
             self._forgotten = self._entries.pop(0).seq
         return text
+
+    def _leave_out(self, name: tuple[int, str | None]) -> None:
+        """Whoever comes back needs the newest event of this name only, of those that are not final."""
+        for at in range(len(self._entries) - 1, -1, -1):
+            if self._entries[at].name == name:
+                if not self._entries[at].final:
+                    del self._entries[at]
+                return
 
     def after(self, seq: int) -> list[str] | None:
         """The events after number ``seq``; None where some of them are gone, or there was no such number."""
@@ -49,21 +60,12 @@ class EventLog:
 
 
 def event_of(packet: Packet[Any], offset_s: float) -> dict[str, Any]:
-    """A caption, a gap or a sight as an event without its number."""
+    """A caption, a translation, a gap or a sight as an event without its number."""
     data = packet.data
     if isinstance(data, Caption):
-        words = data.words
-        return {
-            "type": "caption",
-            "seq": 0,
-            "index": data.index,
-            "final": data.final,
-            "start": _seconds(words[0].start if words else packet.start, offset_s),
-            "end": _seconds(words[-1].end if words else packet.end, offset_s),
-            "language": data.language,
-            "stable": [_word(word, offset_s) for word in data.stable],
-            "unstable": [_word(word, offset_s) for word in data.unstable],
-        }
+        return {"type": "caption", **_said(packet, offset_s), "language": data.language}
+    if isinstance(data, Translation):
+        return {"type": "translation", **_said(packet, offset_s), "target": data.language}
     if isinstance(data, Gap):
         return {
             "type": "gap",
@@ -83,6 +85,19 @@ def event_of(packet: Packet[Any], offset_s: float) -> dict[str, Any]:
         "mouth": _box(data.mouth),
         "quality": round(data.quality, 3),
         "speaking": round(data.speaking, 3),
+    }
+
+
+def _said(packet: Packet[Caption] | Packet[Translation], offset_s: float) -> dict[str, Any]:
+    data, words = packet.data, packet.data.words
+    return {
+        "seq": 0,
+        "index": data.index,
+        "final": data.final,
+        "start": _seconds(words[0].start if words else packet.start, offset_s),
+        "end": _seconds(words[-1].end if words else packet.end, offset_s),
+        "stable": [_word(word, offset_s) for word in data.stable],
+        "unstable": [_word(word, offset_s) for word in data.unstable],
     }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mmstream.core import Packet
-from mmstream.media import UNSPACED_LANGUAGES, Caption, Gap, Word
+from mmstream.media import UNSPACED_LANGUAGES, Caption, Gap, Translation, Word
 from mmstream.server.languages import english_name
 from operators.sinks import Srt, WebVtt
 from operators.sinks.subtitles import Subtitles
@@ -35,16 +35,26 @@ SURELY_WRONG = 1e-6  # the least confidence of which a logarithm is taken
 
 @dataclass
 class Transcript:
-    """The captions of one file, in order: each utterance once, as it ended, and lost media in its place."""
+    """The captions of one file, in order: each utterance once, as it ended, and lost media in its place.
+
+    ``translations``: the same in other languages, by BCP-47 code.
+    """
 
     packets: list[Packet[Any]] = field(default_factory=list)
+    translations: dict[str, Transcript] = field(default_factory=dict)
     _texts: list[str] = field(default_factory=list)
     _utterances: Utterances = field(default_factory=Utterances)
 
     def add(self, packet: Packet[Any]) -> str:
-        """Note a packet of the graph, a Caption or a Gap; gives the text that it adds, with what separates it."""
+        """Note a packet of the graph: a Caption, a Translation or a Gap.
+
+        Gives the text that it adds to what was said, with what separates it.
+        """
         if isinstance(packet.data, Gap):
             self.packets.append(packet)
+            return ""
+        if isinstance(packet.data, Translation):
+            self.translated(packet.data.language).add(as_caption(packet))
             return ""
         if self._utterances.repeats(packet.data):
             return ""
@@ -52,7 +62,15 @@ class Transcript:
 
     def end(self) -> str:
         """Nothing more comes: what is still open counts as it stands. Gives the text that this adds."""
+        for translation in self.translations.values():
+            translation.end()
+            translation.packets += [packet for packet in self.packets if isinstance(packet.data, Gap)]
+            translation.packets.sort(key=lambda packet: packet.start)
         return self._keep(self._utterances.rest())
+
+    def translated(self, language: str) -> Transcript:
+        """What was said in another language: nothing, as long as nothing of it has come."""
+        return self.translations.setdefault(language, Transcript())
 
     def _keep(self, over: Iterable[Packet[Caption]]) -> str:
         before = len(self._texts)
@@ -92,7 +110,9 @@ class Transcript:
 
 def simple(transcript: Transcript, duration_s: float) -> dict[str, Any]:
     """The body of ``json``."""
-    return {"text": transcript.text, "usage": usage(duration_s)}
+    translations = {language: {"text": translation.text} for language, translation in transcript.translations.items()}
+    more = {"translations": translations} if translations else {}
+    return {"text": transcript.text, **more, "usage": usage(duration_s)}
 
 
 def verbose(
@@ -100,7 +120,8 @@ def verbose(
 ) -> dict[str, Any]:
     """The body of ``verbose_json``: OpenAI's keys, and ours besides.
 
-    Ours: ``confidence`` and ``video`` of a word (0..1), ``language_code``, and ``gaps`` where media was lost.
+    Ours: ``confidence`` and ``video`` of a word (0..1), ``language_code``, ``gaps`` where media was lost, and
+    ``translations``, whose segments have the ``id`` of those that they translate.
     ``language`` is the one that is named where the recogniser itself named none.
     """
     code = transcript.language or language
@@ -112,10 +133,13 @@ def verbose(
         "language_code": code,
         "usage": usage(duration_s),
     }
-    if "word" in granularities:
-        body["words"] = [_word(word) for word in transcript.words]
-    if "segment" in granularities or not granularities:
-        body["segments"] = [_segment(number, packet.data) for number, packet in enumerate(transcript.captions)]
+    body |= _details(transcript, granularities, {})
+    if transcript.translations:
+        numbers = {packet.data.index: number for number, packet in enumerate(transcript.captions)}
+        body["translations"] = {
+            language: {"text": translation.text, **_details(translation, granularities, numbers)}
+            for language, translation in transcript.translations.items()
+        }
     gaps = [packet for packet in transcript.packets if isinstance(packet.data, Gap)]
     if gaps:
         body["gaps"] = [
@@ -145,6 +169,27 @@ def subtitles(transcript: Transcript, kind: Literal["srt", "vtt"]) -> str:
             sink.process(packet, state)
         sink.flush(state)
         return path.read_text("utf-8")
+
+
+def as_caption(packet: Packet[Translation]) -> Packet[Caption]:
+    """A translation as what would have been said in its language."""
+    told = packet.data
+    return packet.derive(Caption(told.index, told.stable, told.unstable, told.final, told.language))
+
+
+def _details(
+    transcript: Transcript, granularities: Sequence[Granularity], numbers: Mapping[int, int]
+) -> dict[str, Any]:
+    """``numbers``: of segments by the index of their utterance; others are numbered as they come."""
+    details: dict[str, Any] = {}
+    if "word" in granularities:
+        details["words"] = [_word(word) for word in transcript.words]
+    if "segment" in granularities or not granularities:
+        details["segments"] = [
+            _segment(numbers.get(packet.data.index, number), packet.data)
+            for number, packet in enumerate(transcript.captions)
+        ]
+    return details
 
 
 def _word(word: Word) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Channel:
     def __init__(self, session: Session, offset_s: float) -> None:
         self.session = session
         self.offset_s = offset_s
-        self.log = EventLog()
+        self.log = EventLog(len(session.model.targets))
         self.asked = False  # its client has said that the media has ended
         self.finished = False  # its last event is in the log
         self.connection: Connection | None = None
@@ -199,6 +199,8 @@ class Connection:
             "token": self._session.token,
             "model": model.name,
             "language": model.spoken,
+            "translate": list(model.targets),
+            "targets": list(model.into),
             "resume_s": self._channels.resume_s,
         }
 
@@ -316,7 +318,9 @@ async def _entered(websocket: WebSocket, service: Service, channels: Channels, t
         return Connection(websocket, channels, channels.find(asked), max(0, asked.after))
     media = asked.media
     wanted = Pcm(media.sample_rate, media.channels) if media.kind == "pcm" else Container()
-    session = await service.open_live(model=asked.model, language=asked.language, media=wanted)
+    session = await service.open_live(
+        model=asked.model, language=asked.language, translate=asked.translate, media=wanted
+    )
     channel = Channel(session, asked.offset_s)
     channels.add(channel)
     return Connection(websocket, channels, channel)

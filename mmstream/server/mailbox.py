@@ -7,10 +7,9 @@ import threading
 from typing import Any
 
 from mmstream.core import Packet
-from mmstream.media import Caption, Sight
-from mmstream.overload import is_superseded
+from mmstream.media import Caption, Sight, Translation
 
-CAPACITY = 64  # packets; beyond half of them, partial captions give way to newer ones of their utterance
+CAPACITY = 64  # packets; beyond half of them, partial results give way to newer ones of their utterance
 
 
 class Mailbox:
@@ -41,8 +40,8 @@ class Mailbox:
             if isinstance(packet.data, Sight):
                 self._sight = packet
             else:
-                if 2 * len(self._packets) >= self._capacity and _gives_way(self._packets[-1].data, packet.data):
-                    self._packets.pop()
+                if 2 * len(self._packets) >= self._capacity:
+                    self._make_room(packet.data)
                 self._packets.append(packet)
             tell, self._told = not self._told, True
         if tell:
@@ -83,6 +82,16 @@ class Mailbox:
             self._waiter = self._loop.create_future()
             await self._waiter
 
+    def _make_room(self, newer: Any) -> None:
+        """Leave out the partial result that ``newer`` says again: captions and translations come in turns."""
+        name = _name(newer)
+        for at in range(len(self._packets) - 1, -1, -1):
+            data = self._packets[at].data
+            if name is not None and _name(data) == name:
+                if not data.final:
+                    del self._packets[at]
+                return
+
     def _tell(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
@@ -92,5 +101,8 @@ class Mailbox:
             self._waiter.set_result(None)
 
 
-def _gives_way(before: Any, after: Any) -> bool:
-    return isinstance(before, Caption) and not before.final and is_superseded(before, after)
+def _name(data: Any) -> tuple[int, str | None] | None:
+    """What later results of the same utterance, in the same language, have in common; None: it is no result."""
+    if isinstance(data, Translation):
+        return data.index, data.language
+    return (data.index, None) if isinstance(data, Caption) else None

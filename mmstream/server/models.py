@@ -15,6 +15,7 @@ from mmstream.pipeline.classes import find as find_class
 from mmstream.recipe import Recipe, SinkNode
 from mmstream.registry.catalogue import AVSR, ENGLISH, MANY
 from mmstream.server.refusal import Refusal
+from mmstream.server.translations import NO_OFFER, Offer
 
 Kind = Literal["live", "file"]
 Task = Literal["transcribe", "translate"]
@@ -51,11 +52,18 @@ class Model:
     recogniser: registry.Model
     language: str | None = None  # spoken; None: the one it knows, or each utterance's own
     task: Task = "transcribe"
+    targets: tuple[str, ...] = ()  # translated into
+    offer: Offer = NO_OFFER  # of translations
 
     @property
-    def key(self) -> tuple[str, str | None, Task]:
-        """What decides the graph."""
-        return self.name, self.language, self.task
+    def key(self) -> tuple[str, str | None, Task, bool]:
+        """What decides the graph. One translates for all who want it, each into languages of its own."""
+        return self.name, self.language, self.task, bool(self.targets)
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        """The languages that its captions can be translated into."""
+        return self.offer.out_of(self.spoken)
 
     @property
     def spoken(self) -> str | None:
@@ -67,26 +75,28 @@ class Model:
         """Whether it can give English for other languages."""
         return self.languages == MANY and "task" in inspect.signature(find_class(self.recogniser.use)).parameters
 
-    def asked_for(self, language: str | None, task: Task = "transcribe") -> Model:
+    def asked_for(self, language: str | None, task: Task = "transcribe", translate: Sequence[str] = ()) -> Model:
         """The same model, told what is spoken and what is wanted.
 
         Raises:
             UnknownLanguage: it cannot do that.
+            UnknownTarget: nobody translates that into one of the languages of ``translate``.
         """
         if task == "translate" and not self.translates and self.languages != ENGLISH:
             raise UnknownLanguage(f"model {self.name!r} does not translate")
         if language is not None and not self.knows(language):
             raise UnknownLanguage(f"model {self.name!r} knows {self.languages!r} only, not {language!r}")
-        if self.languages != MANY:  # what English is said is English already
-            return self
-        return replace(self, language=None if language is None else _primary(language), task=task)
+        asked = self
+        if self.languages == MANY:  # what English is said is English already
+            asked = replace(self, language=None if language is None else _primary(language), task=task)
+        return replace(asked, targets=asked.offer.asked(translate, asked.spoken)) if translate else asked
 
     def knows(self, language: str) -> bool:
         return self.languages == MANY or _primary(language) == self.languages
 
 
-def offered(wanted: Sequence[str | Model]) -> dict[str, Model]:
-    """The models, by name or as they are, the default first.
+def offered(wanted: Sequence[str | Model], offer: Offer = NO_OFFER) -> dict[str, Model]:
+    """The models, by name or as they are, the default first, and ``offer`` of translations with each.
 
     Raises:
         ModelError: one is not on this machine.
@@ -94,29 +104,36 @@ def offered(wanted: Sequence[str | Model]) -> dict[str, Model]:
     models = {}
     for name in wanted:
         if isinstance(name, Model):
-            models[name.name] = name
+            models[name.name] = replace(name, offer=offer)
             continue
         found = registry.resolve(name)
         entry = registry.CATALOGUE.get(found.name)
         languages = entry.languages if entry is not None else ENGLISH if found.use == AVSR else MANY
-        models[found.name] = Model(found.name, languages, found)
+        models[found.name] = Model(found.name, languages, found, offer=offer)
     return models
 
 
-def choose(models: Mapping[str, Model], name: str, language: str | None, task: Task = "transcribe") -> Model:
+def choose(
+    models: Mapping[str, Model],
+    name: str,
+    language: str | None,
+    task: Task = "transcribe",
+    translate: Sequence[str] = (),
+) -> Model:
     """The model of that name; ``auto``: the first, or the first that knows the language.
 
     Raises:
         UnknownModel: there is none of that name.
         UnknownLanguage: it, or all of them, cannot do what is asked.
+        UnknownTarget: what is heard cannot be translated into that.
     """
     if name == AUTO:
         first = next(iter(models.values()))
         able = (one for one in models.values() if language is None or one.knows(language))
-        return next(able, first).asked_for(language, task)
+        return next(able, first).asked_for(language, task, translate)
     if name not in models:
         raise UnknownModel(name, list(models))
-    return models[name].asked_for(language, task)
+    return models[name].asked_for(language, task, translate)
 
 
 def graph_for(
@@ -140,6 +157,11 @@ def graph_for(
     looks = recipe.has_camera and (live or "video" in recogniser.media)
     if looks:
         recipe.look_at_source()
+    if model.targets:
+        arguments = {"model": model.offer.translator, "source": model.spoken, "per_session": True}
+        recipe.translate_into(model.into, arguments, watched=live)
+    else:
+        recipe.leave_untranslated()
     recipe.write_to([CAPTIONS])
     if looks and live:
         recipe.also_show(Faces, SIGHTS)

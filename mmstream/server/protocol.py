@@ -16,6 +16,7 @@ from operators.sources.incoming import PCM_CHANNELS, PCM_RATES
 VERSION = 1
 FINISHED_CLOSE = 1000
 LONGEST_TEXT = 4096  # characters of a message from a client: none is longer
+LONGEST_TAG = 35  # characters of a language's BCP-47 code
 
 
 class BadMessage(Refusal):
@@ -73,7 +74,8 @@ class Start(_Message):
     type: Literal["start"]
     protocol: Literal[1]
     model: str = Field("auto", max_length=200)
-    language: str | None = Field(None, max_length=35)  # BCP-47
+    language: str | None = Field(None, max_length=LONGEST_TAG)  # BCP-47
+    translate: list[Annotated[str, Field(max_length=LONGEST_TAG)]] = []  # likewise: into what
     media: Annotated[PcmMedia | ContainerMedia, Field(discriminator="kind")] = PCM
     offset_s: float = Field(0.0, ge=0, le=1e7, allow_inf_nan=False)  # added to all times
 

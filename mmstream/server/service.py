@@ -24,7 +24,9 @@ from mmstream.server.models import AUTO, Kind, Model, Task, UnknownLanguage, Unk
 from mmstream.server.refusal import Refusal
 from mmstream.server.session import BadMedia, Full, Session
 from mmstream.server.stage import Stage
+from mmstream.server.translations import NO_OFFER, Offer, UnknownTarget
 from mmstream.sessions import SessionRefused, SessionRow
+from mmstream.translation.wishes import named
 
 __all__ = [
     "BadMedia",
@@ -37,6 +39,7 @@ __all__ = [
     "Session",
     "UnknownLanguage",
     "UnknownModel",
+    "UnknownTarget",
 ]
 
 log = logging.getLogger(__name__)
@@ -66,14 +69,17 @@ class Service:
         sessions: int = 64,
         sets: Sequence[str] = (),
         allow: Sequence[str] = (),
+        offer: Offer = NO_OFFER,
     ) -> None:
         """``models``: by name, or as they are, the default first. ``sessions``: how many may be open, live ones and
-        files together.
+        files together. ``offer``: of translations.
 
         Raises:
             ModelError: a model is not on this machine.
+            TranslationError: nothing that is served can be translated into what is offered.
         """
-        self.models: Mapping[str, Model] = offered(models)
+        self.models: Mapping[str, Model] = offered(models, offer)
+        offer.check([one.spoken for one in self.models.values()])
         self.metrics = Metrics()
         self.most = sessions
         self.ready = False
@@ -111,20 +117,24 @@ class Service:
             self._stages.clear()
         self._pool.shutdown()
 
-    def choose(self, model: str, language: str | None, task: Task = "transcribe") -> Model:
+    def choose(
+        self, model: str, language: str | None, task: Task = "transcribe", translate: Sequence[str] = ()
+    ) -> Model:
         """The model for what a client asks for; see ``models.choose``.
 
         Raises:
             UnknownModel: there is none of that name.
             UnknownLanguage: it does not know the language, or cannot translate.
+            UnknownTarget: what it hears is not translated into one of ``translate``.
         """
-        return choose(self.models, model, language, task)
+        return choose(self.models, model, language, task, translate)
 
     async def open_live(
         self,
         *,
         model: str = AUTO,
         language: str | None = None,
+        translate: Sequence[str] = (),
         media: Media = PCM,
         name: str | None = None,
     ) -> Session:
@@ -133,9 +143,9 @@ class Service:
         Raises:
             Refusal: no such model or language, no room, or the server is about to end.
         """
-        chosen = self.choose(model, language)
+        chosen = self.choose(model, language, translate=translate)
         self._admit()
-        title = f"{name or 'live'}-{secrets.token_hex(4)}"
+        title = _title(name or "live", chosen)
         name_session(title)
         stage = await self._staged(chosen, "live")
         self._admit()  # others may have come while it was loaded
@@ -150,9 +160,10 @@ class Service:
         model: str = AUTO,
         language: str | None = None,
         task: Task = "transcribe",
+        translate: Sequence[str] = (),
         on_length: Callable[[float], None] = lambda _: None,
     ) -> AsyncGenerator[Packet[Any]]:
-        """The captions and gaps of a file, at full speed. Closing the iterator gives it up.
+        """The captions, translations and gaps of a file, at full speed. Closing the iterator gives it up.
 
         ``on_length`` is told how long the media was, in seconds, once all of it was heard.
 
@@ -160,21 +171,22 @@ class Service:
             Refusal: no such model or language, no room, the server is about to end, or it is no media.
             MmstreamError: it failed.
         """
-        chosen = self.choose(model, language, task)
+        chosen = self.choose(model, language, task, translate)
         self._admit()
         self._files += 1
         try:
             stage = await self._staged(chosen, "file")
-            async with contextlib.aclosing(self._heard(stage, path, on_length)) as heard:
+            async with contextlib.aclosing(self._heard(_title("file", chosen), stage, path, on_length)) as heard:
                 async for packet in heard:
                     yield packet
         finally:
             self._files -= 1
             self._ended.set()
 
-    async def _heard(self, stage: Stage, path: Path, on_length: Callable[[float], None]) -> AsyncGenerator[Packet[Any]]:
+    async def _heard(
+        self, name: str, stage: Stage, path: Path, on_length: Callable[[float], None]
+    ) -> AsyncGenerator[Packet[Any]]:
         loop = asyncio.get_running_loop()
-        name = f"file-{secrets.token_hex(4)}"
         name_session(name)
         line, mailbox, over = FileLine(path, stage.streams), Mailbox(), asyncio.Event()
 
@@ -252,3 +264,8 @@ class Service:
                 found.start()
                 self._stages[kind, model.key] = found
             return found
+
+
+def _title(name: str, model: Model) -> str:
+    """What a session is called, here and in workers, which read from it what to translate into."""
+    return named(f"{name}-{secrets.token_hex(4)}", model.targets)

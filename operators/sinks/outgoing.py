@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from mmstream.core import Packet, Sink
-from mmstream.media import Caption, Gap, Sight
+from mmstream.media import Caption, Gap, Sight, Translation
 
 
 class Outlet(Protocol):
@@ -21,9 +21,13 @@ class Outlet(Protocol):
 
 
 class Outgoing(Sink[Outlet]):
-    """Hands captions and gaps to the outlet of their session. Where that is not ready, its session waits."""
+    """Hands captions, translations and gaps to the outlet of their session. Where that is not ready, its session waits.
 
-    accepts: ClassVar[tuple[type, ...]] = (Caption, Gap)
+    What was said does not wait for its translation.
+    """
+
+    accepts: ClassVar[tuple[type, ...]] = (Caption, Translation, Gap)
+    any_order: ClassVar[bool] = True
 
     def __init__(self, outlets: Any = None) -> None:
         """``outlets``: an ``Outlet`` by session, there before the session is opened."""

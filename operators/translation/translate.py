@@ -13,6 +13,7 @@ from mmstream.media import Caption, Gap, Translation, Word, join_words
 from mmstream.translation.engine import Engine, Request, Translated
 from mmstream.translation.languages import checked
 from mmstream.translation.models import load
+from mmstream.translation.wishes import wished
 from operators.translation.policies import PolicyName, policy_named
 from operators.translation.progress import Progress
 from operators.translation.sentences import Limits, closed
@@ -35,6 +36,7 @@ class Question:
 class TranslateState:
     """One session."""
 
+    targets: tuple[str, ...]
     latest: Packet[Caption] | None = None  # the newest caption of the utterance under way
     done: int = 0  # its words whose sentences are over
     progress: dict[str, Progress] = field(default_factory=dict)  # by language
@@ -63,6 +65,8 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
     the sentence under way is translated every ``step_s`` of media and shown as unstable words, but for the last
     ``hide`` of them, which change most (mask-k: Arivazhagan et al., ICASSP 2020).
 
+    ``per_session``: a session gets those of the targets that its name says: see ``mmstream.translation.wishes``.
+
     A word carries the times, the confidence and the share of video of the source word that it attends to.
 
     Errors: ValueError for an unknown policy or a number out of range; TranslationError or ModelError for a language or
@@ -87,6 +91,7 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
         min_confidence: float = 0.5,
         pause_s: float = 0.8,
         longest: int = 40,
+        per_session: bool = False,
     ) -> None:
         if not targets:
             raise ValueError("targets names no language; write for example [de, fr]")
@@ -101,11 +106,12 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
         self.targets = tuple(dict.fromkeys(checked(one) for one in targets))
         self.model, self.source = model, ENGLISH if source is None else checked(source)
         self.drafts, self.hide, self.step_s, self.min_confidence = drafts, hide, step_s, min_confidence
+        self.per_session = per_session
         self._engines: dict[str, Mapping[str, Engine]] = {}  # by language of the source, then by target
         self._engines[self.source] = self._load(self.source)
 
     def open(self, session: str) -> TranslateState:
-        return TranslateState()
+        return TranslateState(tuple(wished(session, self.targets)) if self.per_session else self.targets)
 
     def work(self, packet: Packet[Any], state: TranslateState) -> Given:
         given: list[Packet[Any]] = []
@@ -183,11 +189,12 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
         texts = [join_words(words[start:end], caption.language) for start, end in spans]
         asked = [
             Request(text, target, self._progress(state, target).prefix if at == 0 else (), state.context)
-            for target in self._asked(source)
+            for target in state.targets
+            if target in self._asked(source)
             for at, text in enumerate(texts)
         ]
         answers = iter((yield Question(source, tuple(asked))) if asked else ())
-        for target in self.targets:
+        for target in state.targets:
             progress = self._progress(state, target)
             for at, (start, end) in enumerate(spans):
                 one = self._answer_for(target, source, words[start:end], answers)
@@ -230,7 +237,7 @@ class Translate(Lockstep[TranslateState, Question, list[Translated]]):
     def _shown(self, packet: Packet[Caption], state: TranslateState) -> Iterator[Packet[Translation]]:
         """A translation for every language in which something has changed."""
         caption = packet.data
-        for target in self.targets:
+        for target in state.targets:
             data = self._progress(state, target).shown(caption.index, caption.final, target, self.hide)
             shown = (len(data.stable), tuple(word.text for word in data.words))
             if caption.final or shown != state.shown.get(target, (0, ())):

@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap
+from mmstream.media import Caption, Gap, Translation
 from mmstream.server.deepgram.query import Listen, parse, served_name
 from mmstream.server.deepgram.results import Beginning, Message, Messages, Piece, Pieces, error
 from mmstream.server.deepgram.sound import DECODERS
+from mmstream.server.formats import as_caption
 from mmstream.server.lines import CUT, Container, Media, Pcm
 from mmstream.server.refusal import Refusal
 from mmstream.server.service import BadMedia, Service
@@ -33,7 +35,9 @@ async def serve(websocket: WebSocket, service: Service) -> None:
     try:
         asked = parse(websocket.query_params)
         model = served_name(asked.model, list(service.models))
-        session = await service.open_live(model=model, language=asked.language, media=_media(asked), name="listen")
+        session = await service.open_live(
+            model=model, language=asked.language, translate=asked.translate, media=_media(asked), name="listen"
+        )
     except Refusal as refusal:
         await _deny(websocket, refusal)
         return
@@ -169,6 +173,7 @@ class Answers:
         self.finalizing = False  # the client wants what was heard so far, and has not had all of it
         self._asked, self._messages = asked, messages
         self._pieces = Pieces(asked.interim_results)
+        self._translations: dict[str, Pieces] = {}  # by language
         self._held: Piece | None = None  # while finalizing: the last one of them is to be marked
 
     def of(self, packet: Packet[Any]) -> Iterator[Message]:
@@ -178,6 +183,9 @@ class Answers:
             yield from self._release()
             for one in self._pieces.take(packet):
                 yield from self._tell(one)
+        elif isinstance(data, Translation):
+            pieces = self._translations.setdefault(data.language, Pieces(self._asked.interim_results))
+            yield from self._translated(data.language, pieces.take(as_caption(packet)))
         elif isinstance(data, Gap) and data.reason == CUT:
             yield self.finalized()
             yield from self._end_of_utterance()
@@ -189,6 +197,8 @@ class Answers:
         yield from self._release()
         for piece in self._pieces.rest():
             yield from self._tell(piece)
+        for language, pieces in self._translations.items():
+            yield from self._translated(language, pieces.rest())
         if self.finalizing:
             yield self.finalized()
 
@@ -208,6 +218,14 @@ class Answers:
             yield self._messages.results(one)
             if one.speech_final:
                 yield from self._end_of_utterance()
+
+    def _translated(self, language: str, pieces: Iterable[Piece | Beginning]) -> Iterator[Message]:
+        """Results without words of their own: Deepgram has no message for translations, and nobody is to wait."""
+        for piece in pieces:
+            if isinstance(piece, Piece):
+                nothing = replace(self._pieces.nothing(), speech_final=False)
+                told = self._messages.translation(piece)
+                yield {**self._messages.results(nothing), "translations": {language: told}}
 
     def _release(self) -> Iterator[Message]:
         piece, self._held = self._held, None

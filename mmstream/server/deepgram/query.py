@@ -34,6 +34,7 @@ class Listen:
 
     model: str = AUTO
     language: str | None = None  # BCP-47; None: whatever the model takes it for
+    translate: tuple[str, ...] = ()  # BCP-47, as they were written
     encoding: Sound | None = None  # None: a container that says itself
     sample_rate: int = 0  # Hz, of sound without a container
     channels: int = 1  # likewise; they are mixed
@@ -56,6 +57,7 @@ def parse(query: Mapping[str, str]) -> Listen:
     return Listen(
         model=query.get("model") or AUTO,
         language=None if language == ANY_LANGUAGE else language,
+        translate=tuple(one.strip() for one in query.get("translate", "").split(",") if one.strip()),
         encoding=encoding,
         sample_rate=_number(query, "sample_rate", PCM_RATES) if encoding is not None else 0,
         channels=_number(query, "channels", PCM_CHANNELS) if "channels" in query else 1,

@@ -134,14 +134,6 @@ class Messages:
         )
 
     def results(self, piece: Piece, *, from_finalize: bool = False) -> Message:
-        words = [self._word(word) for word in piece.words]
-        separator = "" if piece.language in UNSPACED_LANGUAGES else " "
-        key = "punctuated_word" if self.punctuated else "word"
-        alternative = {
-            "transcript": separator.join(word[key] for word in words),
-            "confidence": _mean([word["confidence"] for word in words]),
-            "words": words,
-        }
         message: Message = {
             "type": "Results",
             "channel_index": CHANNEL,
@@ -150,7 +142,7 @@ class Messages:
             "is_final": piece.is_final,
             "speech_final": piece.speech_final,
             "from_finalize": from_finalize,
-            "channel": {"alternatives": [alternative]},
+            "channel": {"alternatives": [self._alternative(piece)]},
             "metadata": {
                 "request_id": self.request_id,
                 "model_info": self.model_info,
@@ -160,6 +152,16 @@ class Messages:
         if self.lost:
             message["gaps"], self.lost = self.lost, []
         return message
+
+    def translation(self, piece: Piece) -> Message:
+        """A piece in another language: like results, and their alternative, in one."""
+        return {
+            "start": round(piece.start, 3),
+            "duration": round(piece.end - piece.start, 3),
+            "is_final": piece.is_final,
+            "speech_final": piece.speech_final,
+            **self._alternative(piece),
+        }
 
     def speech_started(self, beginning: Beginning) -> Message:
         return {"type": "SpeechStarted", "channel": CHANNEL, "timestamp": round(beginning.start, 3)}
@@ -184,6 +186,16 @@ class Messages:
     def configure_failure(self, description: str) -> Message:
         code = "CONFIGURE_KEYTERMS_NOT_SUPPORTED"
         return {"type": "ConfigureFailure", "request_id": self.request_id, "code": code, "description": description}
+
+    def _alternative(self, piece: Piece) -> Message:
+        words = [self._word(word) for word in piece.words]
+        separator = "" if piece.language in UNSPACED_LANGUAGES else " "
+        key = "punctuated_word" if self.punctuated else "word"
+        return {
+            "transcript": separator.join(word[key] for word in words),
+            "confidence": _mean([word["confidence"] for word in words]),
+            "words": words,
+        }
 
     def _word(self, word: Word) -> Message:
         said: Message = {

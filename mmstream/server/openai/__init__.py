@@ -42,6 +42,8 @@ def router(service: Service, settings: Settings) -> APIRouter:
         async with AsyncExitStack() as release:
             form = await release.enter_async_context(_received(request, uploads))
             asked = read([(name, value) for name, values in form.fields.items() for value in values])
+            if task == "translate" and asked.translate:
+                raise InvalidField("translate", "translate belongs to /v1/audio/transcriptions; here all is English")
             chosen(service, asked, task)
             if not form.file_bytes:
                 raise InvalidField("file", "file is empty")
@@ -111,12 +113,13 @@ async def _received(request: Request, uploads: Uploads) -> AsyncIterator[Form]:
 
 
 def _card(model: Model, created: int) -> dict[str, Any]:
-    """OpenAI's keys, and ours besides: languages, and the media that it recognises from."""
+    """OpenAI's keys, and ours besides: languages, those of translations, and the media that it recognises from."""
     return {
         "id": model.name,
         "object": "model",
         "created": created,
         "owned_by": "mmstream",
         "languages": model.languages,
+        "translations": list(model.into),
         "media": list(model.recogniser.media),
     }

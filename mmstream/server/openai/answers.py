@@ -34,7 +34,7 @@ class Hearing:
     """One file on its way through the service."""
 
     def __init__(self, service: Service, path: Path, asked: Asked, task: Task) -> None:
-        """Raises Refusal: no such model, or it does not know the language, or does not translate."""
+        """Raises Refusal: no such model, or it does not know a language, or does not translate."""
         self.asked, self.task = asked, task
         self.transcript = Transcript()
         self.duration_s = 0.0  # of the media; known once all of it is heard
@@ -51,7 +51,12 @@ class Hearing:
         """
         asked = self.asked
         heard = self._service.transcribe(
-            self._path, model=self._name, language=asked.language, task=self.task, on_length=self._note_length
+            self._path,
+            model=self._name,
+            language=asked.language,
+            task=self.task,
+            translate=asked.translate,
+            on_length=self._note_length,
         )
         async with contextlib.aclosing(heard):
             try:
@@ -69,15 +74,18 @@ class Hearing:
         async with contextlib.aclosing(self.packets()) as packets:
             async for packet in packets:
                 self.transcript.add(packet)
+        for language in self.model.targets:
+            self.transcript.translated(language)  # even where nothing was said
         self.transcript.end()
         return (await self._written()).encode()
 
     async def _written(self) -> str:
         shape = self.asked.format
+        only = next(iter(self.transcript.translations.values()), self.transcript)  # where one language is asked for
         if shape == "text":
-            return self.transcript.text + "\n"
+            return only.text + "\n"
         if shape == "srt" or shape == "vtt":
-            return await asyncio.to_thread(subtitles, self.transcript, shape)
+            return await asyncio.to_thread(subtitles, only, shape)
         if shape == "json":
             return _json(simple(self.transcript, self.duration_s))
         language = "en" if self.task == "translate" else self.model.spoken or UNKNOWN
@@ -105,7 +113,7 @@ def chosen(service: Service, asked: Asked, task: Task) -> Model:
     """
     served = list(service.models)
     try:
-        return service.choose(served_name(asked.model, served), asked.language, task)
+        return service.choose(served_name(asked.model, served), asked.language, task, asked.translate)
     except UnknownModel as unknown:
         raise model_not_found(asked.model, served) from unknown
 

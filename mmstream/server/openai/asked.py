@@ -15,6 +15,7 @@ from mmstream.server.refusal import Refusal
 STAND_INS = re.compile(r"whisper-1|gpt(-4o|-4o-mini)?-transcribe(-\d{4}-\d{2}-\d{2})?")
 STREAMED: tuple[Format, ...] = ("json", "text")
 HOTTEST = 1.0
+TRANSLATED: tuple[Format, ...] = ("json", "verbose_json")  # into any number of languages; the others into one
 LONGEST_VALUE = 40  # characters of a wrong value that are said back
 
 
@@ -34,6 +35,7 @@ class Asked:
     format: Format = "json"
     granularities: tuple[Granularity, ...] = ()
     stream: bool = False
+    translate: tuple[str, ...] = ()  # BCP-47, as they were written
 
 
 def read(fields: Sequence[tuple[str, str]]) -> Asked:
@@ -52,12 +54,17 @@ def read(fields: Sequence[tuple[str, str]]) -> Asked:
         format=cast(Format, shape),
         granularities=_granularities(fields),
         stream=_flag(given, "stream"),
+        translate=_languages(fields),
     )
     _check_temperature(given.get("temperature") or "0")
     if asked.granularities and asked.format != "verbose_json":
         _no("timestamp_granularities[]", f"needs response_format verbose_json, not {asked.format}")
     if asked.stream and asked.format not in STREAMED:
         _no("stream", f"goes with response_format {_listed(STREAMED)}, not {asked.format}")
+    if asked.stream and asked.translate:
+        _no("translate", "does not go with stream: translations come whole, or live at /v1/live")
+    if len(asked.translate) > 1 and asked.format not in TRANSLATED:
+        _no("translate", f"is one language for response_format {asked.format}; {_listed(TRANSLATED)} hold several")
     return asked
 
 
@@ -74,6 +81,11 @@ def _granularities(fields: Sequence[tuple[str, str]]) -> tuple[Granularity, ...]
                 _no(name, f"is {_listed(get_args(Granularity))}, not {value[:LONGEST_VALUE]!r}")
             found.append(cast(Granularity, value))
     return tuple(found)
+
+
+def _languages(fields: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    values = (value for name, value in fields if name.removesuffix("[]") == "translate")
+    return tuple(one.strip() for value in values for one in value.split(",") if one.strip())
 
 
 def _flag(given: dict[str, str], name: str) -> bool:

@@ -23,8 +23,28 @@ FIELDS: Schema = {
     },
     "stream": {"type": "boolean", "default": False, "description": "Server-sent events; for json and text."},
 }
+TRANSLATE: Schema = {
+    "type": "string",
+    "description": "Languages to translate into, such as de or de,fr: those that /v1/models says. json and verbose_json "
+    "have them beside the transcript; text, srt and vtt are in that one language.",
+}
 
-_TEXT: Schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+_TEXT: Schema = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "translations": {
+            "type": "object",
+            "description": "By language. With verbose_json also words and segments, like the transcript's own.",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"text": {"type": "string"}},
+                "required": ["text"],
+            },
+        },
+    },
+    "required": ["text"],
+}
 _ERROR: Schema = {
     "type": "object",
     "required": ["error"],
@@ -59,12 +79,12 @@ FAULTS: dict[int | str, Schema] = {
 }
 
 
-def _described(texts: Schema) -> Schema:
+def _described(texts: Schema, fields: Schema) -> Schema:
     return {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": FIELDS}}
+                "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": fields}}
             },
         },
         "responses": {
@@ -81,5 +101,5 @@ def _described(texts: Schema) -> Schema:
     }
 
 
-TRANSCRIPTION = _described(_TEXT)
-TRANSLATION = copy.deepcopy(TRANSCRIPTION)
+TRANSCRIPTION = _described(_TEXT, {**FIELDS, "translate": TRANSLATE})
+TRANSLATION = copy.deepcopy(_described(_TEXT, FIELDS))
