@@ -3,6 +3,7 @@
 import { separator } from "./captions.js";
 import { clock, element, percent } from "./elements.js";
 import { textOf } from "./formats.js";
+import { languageName } from "./translations.js";
 
 /** @typedef {import("./captions.js").Line} Line */
 /** @typedef {import("./captions.js").CaptionLine} CaptionLine */
@@ -20,15 +21,28 @@ export function wordOf(shown) {
   return words.get(shown);
 }
 
+const MOST_COLUMNS = 2; // of translations, side by side; more of them stand one below the other
+
 /** One recording: its lines. */
 export class CaptionView {
   /** @type {Map<Line, HTMLLIElement>} */
   #items = new Map();
 
-  /** @param {HTMLElement} section the whole recording @param {HTMLElement} list where its lines go */
-  constructor(section, list) {
-    this.section = section;
+  /**
+   * @param {HTMLElement} section the whole recording @param {HTMLElement} list where its lines go
+   * @param {string[]} targets languages that stand beside what was said
+   */
+  constructor(section, list, targets) {
     this.list = list;
+    this.targets = targets;
+    if (!targets.length) return;
+    section.classList.add("translated");
+    section.dataset.columns = targets.length > MOST_COLUMNS ? "1" : String(targets.length);
+    const names = targets.map((target) => element("span", {}, [languageName(target)]));
+    const beside = element("div", { class: "translations" }, names);
+    list.before(element("div", { class: "languages", "aria-hidden": "true" }, [
+      element("span"), element("span", {}, ["As spoken"]), beside,
+    ]));
   }
 
   /** @param {Line} line new or changed */
@@ -44,7 +58,7 @@ export class CaptionView {
     }
     item.className = line.stale ? "line live stale" : line.final ? "line final" : "line live";
     text.lang = line.language ?? "";
-    this.#showWords(text, line);
+    showWords(text, line, line.language);
     this.#showTranslations(item, line);
   }
 
@@ -63,39 +77,38 @@ export class CaptionView {
     return item;
   }
 
-  /** @param {HTMLElement} text @param {CaptionLine} line */
-  #showWords(text, line) {
-    const shown = [...text.querySelectorAll(".word")];
-    const all = [...line.stable, ...line.unstable];
-    const between = separator(line.language);
-    all.forEach((word, at) => {
-      let place = shown[at];
-      if (!place) {
-        place = element("span", { class: "word", tabindex: "-1" });
-        if (at && between) text.append(between);
-        text.append(place);
-      }
-      showWord(/** @type {HTMLElement} */ (place), word, at >= line.stable.length);
-    });
-    for (const place of shown.slice(all.length)) {
-      if (place.previousSibling?.nodeType === Node.TEXT_NODE) place.previousSibling.remove();
-      place.remove();
-    }
-  }
-
   /** @param {HTMLElement} item @param {CaptionLine} line */
   #showTranslations(item, line) {
     if (!line.translations.size) return;
-    this.section.classList.add("translated");
-    const place = item.children[2] ?? element("div", { class: "translations" });
-    if (!place.parentNode) item.append(place);
-    const paragraphs = [...line.translations].map(([target, { stable, unstable }]) => {
-      const rest = unstable ? [" ", element("span", { class: "unstable" }, [unstable])] : [];
-      const paragraph = element("p", { class: "translation", dir: "auto", lang: target }, [stable, ...rest]);
-      if (line.translations.size > 1) paragraph.dataset.several = "";
-      return paragraph;
+    if (!item.children[2]) {
+      const several = this.targets.length > 1 ? { "data-several": "" } : {};
+      const paragraphs = this.targets.map((lang) => element("p", { class: "translation", dir: "auto", lang, ...several }));
+      item.append(element("div", { class: "translations" }, paragraphs));
+    }
+    this.targets.forEach((target, at) => {
+      const translation = line.translations.get(target);
+      if (translation) showWords(/** @type {HTMLElement} */ (item.children[2].children[at]), translation, target);
     });
-    place.replaceChildren(...paragraphs);
+  }
+}
+
+/** @param {HTMLElement} text @param {{stable: Word[], unstable: Word[]}} said @param {string | null} language */
+function showWords(text, { stable, unstable }, language) {
+  const shown = [...text.querySelectorAll(".word")];
+  const all = [...stable, ...unstable];
+  const between = separator(language);
+  all.forEach((word, at) => {
+    let place = shown[at];
+    if (!place) {
+      place = element("span", { class: "word", tabindex: "-1" });
+      if (at && between) text.append(between);
+      text.append(place);
+    }
+    showWord(/** @type {HTMLElement} */ (place), word, at >= stable.length);
+  });
+  for (const place of shown.slice(all.length)) {
+    if (place.previousSibling?.nodeType === Node.TEXT_NODE) place.previousSibling.remove();
+    place.remove();
   }
 }
 
@@ -114,7 +127,7 @@ function setText(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-/** Final captions for screen readers: each once, politely, and none of the many partial ones before it. */
+/** Final captions and translations for screen readers: each once, politely, and none of the partial ones before it. */
 export class Announcer {
   /** @type {WeakSet<object>} */
   #said = new WeakSet();
@@ -126,9 +139,19 @@ export class Announcer {
 
   /** @param {import("./captions.js").Line} line */
   announce(line) {
-    if (line.kind !== "caption" || !line.final || this.#said.has(line)) return;
-    this.#said.add(line);
-    this.region.append(element("p", line.language ? { lang: line.language } : {}, [textOf(line)]));
+    if (line.kind !== "caption") return;
+    if (line.final) this.#say(line, line.language, line);
+    for (const [target, translation] of line.translations) {
+      if (line.final && translation.final) this.#say(translation, target, translation);
+    }
+  }
+
+  /** @param {object} once what is not said again @param {string | null} language @param {import("./formats.js").Said} said */
+  #say(once, language, said) {
+    const text = textOf(said, language);
+    if (this.#said.has(once) || !text) return;
+    this.#said.add(once);
+    this.region.append(element("p", language ? { lang: language } : {}, [text]));
     while (this.region.children.length > REMEMBERED) this.region.firstChild?.remove();
   }
 }

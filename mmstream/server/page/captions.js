@@ -2,7 +2,7 @@
  * The captions of one recording, as the server tells them. No document, no network: events in, changed lines out.
  *
  * @typedef {import("./protocol.js").Word} Word
- * @typedef {{stable: string, unstable: string, final: boolean}} Translation
+ * @typedef {{stable: Word[], unstable: Word[], final: boolean}} Translation
  * @typedef {object} CaptionLine
  * @property {"caption"} kind
  * @property {number} number its place among the lines
@@ -40,9 +40,6 @@ export class Transcript {
   lines = [];
   /** The end of the last final caption. */
   settled = 0;
-  /** Target languages seen so far. @type {Set<string>} */
-  targets = new Set();
-
   #count = 0;
   /** Lines of the current server session, by the index of their caption. @type {Map<number, CaptionLine>} */
   #byIndex = new Map();
@@ -50,9 +47,10 @@ export class Transcript {
   #early = new Map();
   #floor = 0; // words before it have been shown by an earlier server session
 
-  /** @param {Watcher} watcher */
-  constructor(watcher) {
+  /** @param {Watcher} watcher @param {string[]} targets languages that it is translated into */
+  constructor(watcher, targets = []) {
     this.watcher = watcher;
+    this.targets = targets;
   }
 
   get finals() {
@@ -83,7 +81,7 @@ export class Transcript {
 
   /**
    * A new server session hears again what comes after `begins`. Words before it stay; the others of captions that
-   * were not final stand until they are said again.
+   * were not final stand until they are said again. Nobody goes on with translations of what is not said again.
    * @param {number} begins
    */
   startedAnew(begins) {
@@ -98,10 +96,12 @@ export class Transcript {
         this.watcher.changed(line);
       }
     }
+    this.#settleTranslations();
   }
 
   /** Nothing more comes: what is stable stays. */
   ended() {
+    this.#settleTranslations();
     for (const line of this.#open()) this.#settle(line, line.stable, line.end);
   }
 
@@ -133,13 +133,29 @@ export class Transcript {
   }
 
   /** @param {import("./protocol.js").TranslationEvent} event */
-  #translation({ index, target, stable, unstable, final }) {
-    this.targets.add(target);
+  #translation({ index, target, final, ...said }) {
+    const [stable, unstable] = [said.stable, said.unstable].map((words) => {
+      return words.filter((word) => middle(word) >= this.#floor);
+    });
     const line = this.#byIndex.get(index);
     const translations = line?.translations ?? this.#early.get(index) ?? new Map();
+    if (translations.get(target)?.final) return;
     translations.set(target, { stable, unstable, final });
     if (line) this.watcher.changed(line);
     else this.#early.set(index, translations);
+  }
+
+  /** Nothing more comes of those under way. What was shown stays, unless what it translates may be said again. */
+  #settleTranslations() {
+    for (const line of this.lines) {
+      if (line.kind === "gap") continue;
+      const under_way = [...line.translations].filter(([, { final }]) => !final);
+      for (const [target, { stable, unstable }] of under_way) {
+        const words = line.final ? [...stable, ...unstable] : stable;
+        line.translations.set(target, { stable: words, unstable: [], final: true });
+      }
+      if (under_way.length) this.watcher.changed(line);
+    }
   }
 
   #open() {

@@ -65,7 +65,7 @@ export class Connection {
   /**
    * @param {string} url
    * @param {string} token of the server, empty where it asks for none
-   * @param {{model: string, language: string | null, media: import("./protocol.js").Media}} wishes
+   * @param {{model: string, language: string | null, translate: string[], media: import("./protocol.js").Media}} wishes
    * @param {import("./tape.js").Tape} tape
    * @param {Listener} listener
    */

@@ -15,7 +15,8 @@ export class Figures {
 
   /** @param {import("./protocol.js").StartedEvent} event */
   started(event) {
-    this.#recogniser.textContent = event.language ? `${event.model}, ${event.language}` : event.model;
+    const into = event.translate.length ? ` → ${event.translate.join(", ")}` : "";
+    this.#recogniser.textContent = (event.language ? `${event.model}, ${event.language}` : event.model) + into;
   }
 
   /** @param {import("./protocol.js").StatisticsEvent} event */

@@ -1,5 +1,5 @@
 /**
- * Captions as the text of files. Only final captions go into a file.
+ * Captions, or their translations, as the text of files. Only final ones go into a file.
  *
  * Words are cut into cues as operators/sinks/cues.py does it: short lines, breaks where speech breaks. Both give the
  * same files for the same captions.
@@ -9,6 +9,7 @@ import { separator } from "./captions.js";
 
 /** @typedef {import("./captions.js").Line} Line */
 /** @typedef {import("./protocol.js").Word} Word */
+/** @typedef {{stable: Word[], unstable: Word[]}} Said */
 /** @typedef {{start_ms: number, end_ms: number, text: string}} Cue lines of `text` are joined by newlines */
 
 const LINE_CHARS = 42; // columns: a wide character (Chinese, Japanese, Korean) takes two
@@ -49,7 +50,7 @@ export function toVtt(lines) {
 
 /** One line a caption. @param {Line[]} lines */
 export function toText(lines) {
-  return finals(lines).map((line) => `${textOf(line)}\n`).join("");
+  return finals(lines).map((line) => `${textOf(line, line.language)}\n`).join("");
 }
 
 /** Everything that is known of every word. @param {Line[]} lines */
@@ -58,9 +59,11 @@ export function toJson(lines) {
     start: line.start,
     end: line.end,
     language: line.language,
-    text: textOf(line),
+    text: textOf(line, line.language),
     words: line.stable,
-    translations: Object.fromEntries([...line.translations].map(([target, { stable }]) => [target, stable])),
+    translations: Object.fromEntries(
+      [...line.translations].map(([target, said]) => [target, { text: textOf(said, target), words: said.stable }]),
+    ),
   }));
   const gaps = lines.filter((line) => line.kind === "gap").map(({ start, end, medium, reason }) => {
     return { start, end, medium, reason };
@@ -68,9 +71,18 @@ export function toJson(lines) {
   return `${JSON.stringify({ captions, gaps }, null, 2)}\n`;
 }
 
-/** @param {import("./captions.js").CaptionLine} line */
-export function textOf(line) {
-  return [...line.stable, ...line.unstable].map((word) => word.word).join(separator(line.language));
+/** @param {Said} said @param {string | null} language */
+export function textOf({ stable, unstable }, language) {
+  return [...stable, ...unstable].map((word) => word.word).join(separator(language));
+}
+
+/** Lines as if they had been said in another language. @param {Line[]} lines @param {string} target @returns {Line[]} */
+export function translated(lines, target) {
+  return lines.flatMap((line) => {
+    if (line.kind === "gap") return [line];
+    const said = line.translations.get(target);
+    return said?.stable.length ? [{ ...line, ...said, final: line.final && said.final, language: target }] : [];
+  });
 }
 
 /** @param {Line[]} lines */

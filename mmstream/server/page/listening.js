@@ -12,6 +12,7 @@ import { token } from "./preferences.js";
  * @property {string} camera
  * @property {string} model
  * @property {string} language
+ * @property {string[]} translate languages that it is translated into
  */
 /**
  * @typedef {object} Watching what a recording tells
@@ -57,7 +58,12 @@ export class Listening {
     connection = new Connection(
       address("v1/live", "ws"),
       token(),
-      { model: wishes.model, language: wishes.language || null, media: recording.media },
+      {
+        model: wishes.model,
+        language: wishes.language || null,
+        translate: wishes.translate,
+        media: recording.media,
+      },
       recording.tape,
       listener,
     );

@@ -64,11 +64,11 @@ let listening = null;
 let current = null;
 let opening = false;
 
-/** @param {string} title */
-function begin(title) {
+/** @param {string} title @param {string[]} targets languages that it is translated into */
+function begin(title, targets) {
   byId("empty", HTMLElement).hidden = true;
   clearButton.hidden = false;
-  const recording = recordings.add(title);
+  const recording = recordings.add(title, targets);
   scrolling.toEnd();
   return recording;
 }
@@ -83,7 +83,13 @@ async function start() {
   for (const subject of ["microphone", "camera", "session", "network"]) notices.clear(subject);
   const wishes = { microphone: microphones.value, camera: cameras.value, ...models.wishes };
   try {
-    listening = await Listening.begin(wishes, { opened, withoutCamera, unplugged }, listener());
+    const watching = {
+      /** @type {import("./listening.js").Watching["opened"]} */
+      opened: (stream, camera, sound) => opened(stream, camera, sound, wishes.translate),
+      withoutCamera,
+      unplugged,
+    };
+    listening = await Listening.begin(wishes, watching, listener());
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
     notices.show("microphone", codeOf(error));
@@ -93,10 +99,13 @@ async function start() {
   }
 }
 
-/** @param {MediaStream} stream @param {boolean} camera @param {import("./capture.js").Sound} sound */
-function opened(stream, camera, sound) {
+/**
+ * @param {MediaStream} stream @param {boolean} camera @param {import("./capture.js").Sound} sound
+ * @param {string[]} targets languages that it is translated into
+ */
+function opened(stream, camera, sound, targets) {
   const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  current = begin(`${camera ? "Camera" : "Microphone"}, ${time}`);
+  current = begin(`${camera ? "Camera" : "Microphone"}, ${time}`, targets);
   root.dataset.listening = "";
   listenButton.textContent = "Stop";
   show("connecting");
@@ -241,6 +250,7 @@ new Keyboard(
     { key: "-", shown: "−", what: "Smaller text in the large view", run: () => largeView.scale(-1) },
     { key: "d", what: "Dark or light", run: () => changeTheme(otherTheme()) },
     { key: "u", what: "Caption a file", run: () => uploads.choose() },
+    { key: "t", what: "Languages to translate into", run: () => models.chooseTargets() },
   ],
   () => (wordCard.shown ? wordCard.hide() : largeView.leave()),
 );

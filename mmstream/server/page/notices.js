@@ -78,6 +78,7 @@ const MESSAGES = {
   already_connected: { title: "Gone on elsewhere", text: "This session goes on in another tab or program." },
   unknown_model: { title: "The server does not have that model", text: "Choose another one." },
   unknown_language: { title: "The model does not know that language", text: "Choose another one." },
+  unknown_target: { title: "The server does not translate into that language", text: "Choose another one." },
   bad_media: { title: "The server cannot read what was sent", text: "It is not sound or video of a kind that it knows." },
   invalid_file: { title: "The server cannot read this file", text: "It is not sound or video of a kind that it knows." },
   too_large: { title: "The file is too large", text: "The server takes smaller ones only." },

@@ -5,8 +5,8 @@
  *     `confidence` and `video` (how far lips contributed) are 0..1
  * @typedef {{type: "caption", seq: number, index: number, final: boolean, start: number, end: number,
  *     language: string | null, stable: Word[], unstable: Word[]}} CaptionEvent
- * @typedef {{type: "translation", seq: number, index: number, target: string, stable: string, unstable: string,
- *     final: boolean}} TranslationEvent
+ * @typedef {{type: "translation", seq: number, index: number, final: boolean, start: number, end: number,
+ *     target: string, stable: Word[], unstable: Word[]}} TranslationEvent of the caption with the same index
  * @typedef {{type: "gap", seq: number, start: number, end: number, medium: "audio" | "video", reason: string}} GapEvent
  * @typedef {[left: number, top: number, width: number, height: number]} Box pixels of the picture
  * @typedef {{type: "sight", time: number, width: number, height: number, face: Box | null, mouth: Box | null,
@@ -15,7 +15,7 @@
  * @typedef {{type: "statistics", received_bytes: number, received_s: number, reached_s: number, lag_ms: number | null,
  *     dropped_s: number, emission_ms: Percentiles, commit_ms: Percentiles}} StatisticsEvent
  * @typedef {{type: "started", session: string, token: string, model: string, language: string | null,
- *     resume_s: number}} StartedEvent
+ *     translate: string[], targets: string[], resume_s: number}} StartedEvent
  * @typedef {{type: "resumed", session: string, received_bytes: number}} ResumedEvent
  * @typedef {{type: "pong", id: number}} PongEvent
  * @typedef {{type: "finished", seq: number}} FinishedEvent

@@ -3,17 +3,24 @@
 import { CaptionView } from "./caption_view.js";
 import { Transcript } from "./captions.js";
 import { element } from "./elements.js";
-import { FORMATS } from "./formats.js";
+import { FORMATS, translated } from "./formats.js";
+import { languageName } from "./translations.js";
 
 /** One recording: what was heard, and where it is shown. */
 export class Recording {
   saved = true; // nothing that is not in a file
 
-  /** @param {string} title @param {(line: import("./captions.js").Line) => void} changed after a line was shown */
-  constructor(title, changed) {
+  /**
+   * @param {string} title @param {(line: import("./captions.js").Line) => void} changed after a line was shown
+   * @param {string[]} targets languages that it is translated into
+   */
+  constructor(title, changed, targets = []) {
     this.title = title;
     const list = element("ol", { class: "lines", role: "list" });
     this.buttons = element("div", { class: "save", role: "group", "aria-label": `Save ${title} as` }, ["Save"]);
+    this.language = element("select", { "aria-label": "Language of the file" }, [new Option("as spoken", "")]);
+    this.language.append(...targets.map((target) => new Option(`in ${languageName(target)}`, target)));
+    if (targets.length) this.buttons.append(this.language);
     for (const format of Object.keys(FORMATS)) {
       const button = element("button", { type: "button", "data-format": format }, [format.toUpperCase()]);
       button.onclick = () => this.save(format);
@@ -22,7 +29,7 @@ export class Recording {
     this.buttons.hidden = true;
     const head = element("div", { class: "section-head" }, [element("h3", {}, [title]), this.buttons]);
     this.place = element("div", { class: "section" }, [head, list]);
-    const view = new CaptionView(this.place, list);
+    const view = new CaptionView(this.place, list, targets);
     this.transcript = new Transcript({
       changed: (line) => {
         view.show(line);
@@ -33,7 +40,7 @@ export class Recording {
         changed(line);
       },
       removed: (line) => view.remove(line),
-    });
+    }, targets);
   }
 
   /** Nothing more comes. Says so where nothing was heard at all. */
@@ -43,11 +50,14 @@ export class Recording {
     this.place.append(element("p", { class: "nothing" }, ["No words were heard."]));
   }
 
-  /** @param {string} format of FORMATS */
+  /** In the chosen language; JSON holds all of them. @param {string} format of FORMATS */
   save(format) {
     const { type, write } = FORMATS[format];
-    const file = new Blob([write(this.transcript.lines)], { type });
-    const link = element("a", { href: URL.createObjectURL(file), download: `${fileName(this.title)}.${format}` });
+    const target = format === "json" ? "" : this.language.value;
+    const lines = target ? translated(this.transcript.lines, target) : this.transcript.lines;
+    const file = new Blob([write(lines)], { type });
+    const name = [fileName(this.title), ...(target ? [target] : []), format].join(".");
+    const link = element("a", { href: URL.createObjectURL(file), download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser takes its time to read it
     this.saved = true;
@@ -69,9 +79,9 @@ export class Recordings {
     return this.all.every((recording) => recording.saved);
   }
 
-  /** @param {string} title */
-  add(title) {
-    const recording = new Recording(title, this.changed);
+  /** @param {string} title @param {string[]} targets languages that it is translated into */
+  add(title, targets) {
+    const recording = new Recording(title, this.changed, targets);
     this.all.push(recording);
     this.place.append(recording.place);
     return recording;

@@ -3,6 +3,7 @@
 import { byId } from "./elements.js";
 import { remember, remembered, setToken, token } from "./preferences.js";
 import { address, authorization } from "./protocol.js";
+import { Targets, languageName } from "./translations.js";
 
 /** Of models that know many languages. @type {string[]} */
 const LANGUAGES = (
@@ -10,8 +11,9 @@ const LANGUAGES = (
   "mr ms mt my ne nl no pa pl pt ro ru sk sl sq sr sv sw ta te th tl tr uk ur uz vi yue zh"
 ).split(" ");
 
-/** The choice of model and language, as the server offers them; hidden where there is nothing to choose. */
+/** The choice of model and languages, as the server offers them; hidden where there is nothing to choose. */
 export class Models {
+  #targets = new Targets();
   /** @type {Model[]} */
   #offered = [];
 
@@ -27,7 +29,7 @@ export class Models {
   }
 
   get wishes() {
-    return { model: this.model.value, language: this.language.value };
+    return { model: this.model.value, language: this.language.value, translate: this.#targets.chosen };
   }
 
   /** Ask the server. @returns {Promise<string | null>} the code of what is wrong */
@@ -43,16 +45,21 @@ export class Models {
     return null;
   }
 
+  /** Open the list of languages to translate into, or close it. */
+  chooseTargets() {
+    this.#targets.toggle();
+  }
+
   #listLanguages() {
     const model = this.#offered.find(({ id }) => id === this.model.value);
     const all = model ? [model] : this.#offered;
     const codes = [...new Set(all.flatMap(({ languages }) => (languages === "many" ? LANGUAGES : languages)))];
-    const names = new Intl.DisplayNames(["en"], { type: "language" });
-    const named = codes.map((code) => new Option(names.of(code) ?? code, code));
+    const named = codes.map((code) => new Option(languageName(code), code));
     named.sort((one, other) => one.text.localeCompare(other.text));
     this.language.replaceChildren(new Option("Automatic", ""), ...named);
     showChoice(this.language, named.length);
     choose(this.language, remembered("language"));
+    this.#targets.offer(all.flatMap(({ translations }) => translations));
   }
 }
 
@@ -66,7 +73,10 @@ function choose(select, value) {
   if ([...select.options].some((option) => option.value === value)) select.value = value ?? "";
 }
 
-/** @typedef {{id: string, languages: string}} Model `languages`: the code of the one it knows, or "many" */
+/**
+ * @typedef {{id: string, languages: string, translations: string[]}} Model
+ *     `languages`: the code of the one it knows, or "many"; `translations`: of those that it is translated into
+ */
 
 /**
  * The models that the server offers.

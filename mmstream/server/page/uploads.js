@@ -20,7 +20,7 @@ export class Uploads {
 
   /**
    * @param {object} page
-   * @param {(title: string) => Recording} page.begin
+   * @param {(title: string, targets: string[]) => Recording} page.begin
    * @param {import("./server.js").Models} page.models
    * @param {import("./notices.js").Notices} page.notices
    * @param {(again: () => void) => void} page.askAgain
@@ -66,11 +66,12 @@ export class Uploads {
     this.#panel.hidden = false;
     this.#button.disabled = true;
     this.#sent(0);
-    this.#upload = new Upload(file, this.page.models.wishes, {
+    const wishes = this.page.models.wishes;
+    this.#upload = new Upload(file, wishes, {
       sent: (share) => this.#sent(share),
       done: (answer) => {
         this.#over();
-        const recording = this.page.begin(file.name);
+        const recording = this.page.begin(file.name, wishes.translate);
         for (const event of eventsOf(answer)) recording.transcript.heard(event);
         recording.ended();
       },
@@ -100,11 +101,14 @@ export class Uploads {
   }
 }
 
+/** @typedef {{id: number, start: number, end: number, text: string}} Segment */
+/** @typedef {{word: string, start: number, end: number, confidence?: number | null, video?: number}} HeardWord */
 /**
  * @typedef {object} Verbose what /v1/audio/transcriptions answers with `verbose_json`
  * @property {string} [language_code]
- * @property {{id: number, start: number, end: number, text: string}[]} [segments]
- * @property {{word: string, start: number, end: number, confidence?: number | null, video?: number}[]} [words]
+ * @property {Segment[]} [segments]
+ * @property {HeardWord[]} [words]
+ * @property {Record<string, {segments: Segment[], words: HeardWord[]}>} [translations] by language
  * @property {{start: number, end: number, medium: "audio" | "video", reason: string}[]} [gaps]
  */
 
@@ -114,7 +118,7 @@ export class Upload {
 
   /**
    * @param {File} file
-   * @param {{model: string, language: string}} wishes
+   * @param {{model: string, language: string, translate: string[]}} wishes
    * @param {object} tell
    * @param {(share: number) => void} tell.sent 0..1; 1: all of it
    * @param {(answer: Verbose) => void} tell.done
@@ -124,6 +128,7 @@ export class Upload {
     const form = new FormData();
     form.append("model", wishes.model);
     if (wishes.language) form.append("language", wishes.language);
+    if (wishes.translate.length) form.append("translate", wishes.translate.join(","));
     form.append("response_format", "verbose_json");
     form.append("timestamp_granularities[]", "segment");
     form.append("timestamp_granularities[]", "word");
@@ -149,25 +154,36 @@ export class Upload {
 
 /**
  * The answer as events, as a live session would tell them.
- * @param {Verbose} answer @returns {(import("./protocol.js").CaptionEvent | import("./protocol.js").GapEvent)[]}
+ * @param {Verbose} answer
+ * @returns {(import("./protocol.js").CaptionEvent | import("./protocol.js").TranslationEvent
+ *     | import("./protocol.js").GapEvent)[]}
  */
-export function eventsOf({ segments = [], words = [], gaps = [], language_code }) {
-  const all = words.map(({ word, start, end, confidence, video }) => {
-    return { word: word.trim(), start, end, confidence: confidence ?? null, video: video ?? 0 };
-  });
+export function eventsOf({ segments = [], words = [], gaps = [], translations = {}, language_code }) {
   /** @type {import("./protocol.js").CaptionEvent[]} */
-  const captions = segments.map(({ start, end, text }, index) => {
-    const next = segments[index + 1]?.start ?? Infinity;
-    const own = all.filter((word) => (index === 0 || word.start >= start) && word.start < next);
-    const whole = { word: text.trim(), start, end, confidence: null, video: 0 };
-    return {
-      type: "caption", seq: index, index, final: true, start, end, language: language_code ?? null, unstable: [],
-      stable: own.length ? own : whole.word ? [whole] : [],
-    };
+  const captions = utterances(segments, words).map((said, index) => {
+    return { type: "caption", seq: index, ...said, index, language: language_code ?? null };
+  });
+  /** @type {import("./protocol.js").TranslationEvent[]} */
+  const translated = Object.entries(translations).flatMap(([target, { segments, words }]) => {
+    return utterances(segments, words).map((said) => ({ type: "translation", seq: said.index, ...said, target }));
   });
   /** @type {import("./protocol.js").GapEvent[]} */
   const lost = gaps.map((gap, seq) => ({ type: "gap", seq, ...gap }));
-  return [...captions, ...lost].sort((one, other) => one.start - other.start);
+  return [...[...captions, ...lost].sort((one, other) => one.start - other.start), ...translated];
+}
+
+/** Every segment with its own words. @param {Segment[]} segments @param {HeardWord[]} words */
+function utterances(segments, words) {
+  const all = words.map(({ word, start, end, confidence, video }) => {
+    return { word: word.trim(), start, end, confidence: confidence ?? null, video: video ?? 0 };
+  });
+  return segments.map(({ id, start, end, text }, at) => {
+    const next = segments[at + 1]?.start ?? Infinity;
+    const own = all.filter((word) => (at === 0 || word.start >= start) && word.start < next);
+    const whole = { word: text.trim(), start, end, confidence: null, video: 0 };
+    const stable = own.length ? own : whole.word ? [whole] : [];
+    return { index: id, final: true, start, end, stable, unstable: [] };
+  });
 }
 
 /**
