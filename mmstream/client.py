@@ -148,8 +148,9 @@ class RemoteSession:
 
     @property
     def settled(self) -> float:
-        """Media second before which nothing new will be heard."""
-        return min(self._settled, self._promises.earliest)
+        """Media second before which nothing will come that is still to be taken."""
+        with self._changed:
+            return min([self._settled, self._promises.earliest, *(heard.start for heard in self._heard)])
 
     def _wake(self) -> None:
         loop = self._loop
@@ -283,15 +284,15 @@ class RemoteSession:
             caption = Caption(self._base + event["index"], words[0], words[1], event["final"], event["language"])
             heard = Heard(event["start"], event["end"], caption)
             self._open = None if caption.final else heard
-            if caption.final:
-                self._settled, self._next = max(self._settled, heard.end), caption.index + 1
             self._promises.said(caption, heard.start, heard.end)
             self._put(heard)
+            if caption.final:
+                self._settled, self._next = max(self._settled, heard.end), caption.index + 1
         elif event["type"] == "translation":
             words = [tuple(map(_word, event[part])) for part in ("stable", "unstable")]
             told = Translation(self._base + event["index"], words[0], words[1], event["final"], event["target"])
-            self._promises.translated(told, event["start"], event["end"])
             self._put(Heard(event["start"], event["end"], told))
+            self._promises.translated(told, event["start"], event["end"])
         elif event["type"] == "gap":
             self._put(Heard(event["start"], event["end"], Gap(event["medium"], event["reason"])))
         elif event["type"] == "statistics" and self._open is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmstream.core import MmstreamError
+from mmstream.core import MmstreamError, Operator
 from mmstream.graph import Graph
 from mmstream.media import Caption, Translation
 from mmstream.outcome import OperatorError
@@ -240,7 +240,11 @@ class Recipe:
     @property
     def _translator(self) -> str | None:
         """The node that translates."""
-        return next((one for one in self._document.nodes if Translation in self._wiring.kind(one).emits), None)
+        return next((one for one in self._document.nodes if self._translates(one)), None)
+
+    def _translates(self, name: str) -> bool:
+        kind = self._wiring.kind(name)
+        return Translation in kind.emits and issubclass(kind, Operator) and Caption in kind.accepts
 
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""

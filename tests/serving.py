@@ -3,6 +3,8 @@
 with served() as server:                        # the stub: hears numbers (tests/stub.py)
     async with websockets.connect(server.live): ...
 
+with served(translate=["de", "fr"]) as server:  # and translates, in capitals (tests/translations.py)
+
 with served("sphinx", "avsr", sessions=2) as server:
     httpx.get(f"{server.url}/v1/models")
 """
@@ -11,7 +13,7 @@ import asyncio
 import contextlib
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +28,9 @@ from mmstream.server.listening import listen
 from mmstream.server.models import Model
 from mmstream.server.service import Service
 from mmstream.server.settings import Settings
+from mmstream.server.translations import Offer
 from tests.stub import PIPELINE, Numbers
+from tests.translations import shouted
 
 WAIT_S = 60.0
 PATIENT = "max_lag_ms=60000"  # on a busy machine nothing may be given up
@@ -89,16 +93,24 @@ def live_address(line: str) -> str:
 
 
 @contextlib.contextmanager
-def served(*models: str, executor: Any = "local", workers: int = 1, **settings: Any) -> Iterator[Served]:
-    """A server of ``models``, or of the stub where none is named; ``settings``: of ``Settings``."""
+def served(
+    *models: str, executor: Any = "local", workers: int = 1, translate: Sequence[str] = (), **settings: Any
+) -> Iterator[Served]:
+    """A server of ``models``, or of the stub where none is named; ``settings``: of ``Settings``.
+
+    ``translate``: languages that English is shouted into, in this process alone.
+    """
     chosen = Settings(**{"port": 0, **settings})
     with contextlib.ExitStack() as stack:
+        if translate:
+            stack.enter_context(shouted(translate))
+        made: dict[str, Any] = {"executor": executor, "workers": workers, "sessions": chosen.sessions}
+        made["offer"] = Offer(tuple(translate))
         if models:
-            service = Service(models, executor=executor, workers=workers, sessions=chosen.sessions, sets=[PATIENT])
+            service = Service(models, sets=[PATIENT], **made)
         else:
             file = stack.enter_context(_written(PIPELINE))
-            allow = ["tests.stub"]
-            service = Service([STUB], file, executor=executor, workers=workers, sessions=chosen.sessions, allow=allow)
+            service = Service([STUB], file, allow=["tests.stub"], **made)
         stack.callback(service.close)
         service.start()
         yield stack.enter_context(_running(service, chosen))

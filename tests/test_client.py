@@ -9,7 +9,8 @@ from mmstream import client
 from mmstream.client import RemoteSession
 from mmstream.client_address import ServerError, is_overheard, token_in
 from mmstream.client_tape import Tape
-from mmstream.media import Caption, Gap
+from mmstream.client_translations import Promises
+from mmstream.media import Caption, Gap, Translation, Word
 from mmstream.server.tokens import Tokens
 from tests.command_line import Running, call, say
 from tests.media_samples import write_wav
@@ -229,6 +230,107 @@ def test_the_tape_keeps_the_latest():
 )
 def test_what_can_be_overheard_is_known(address, overheard):
     assert is_overheard(address) == overheard
+
+
+# Translations.
+
+
+@pytest.fixture(scope="module")
+def translator():
+    with served(limits=UNHURRIED, translate=["de", "fr"]) as one:
+        yield one
+
+
+def translated(found, target):
+    """The words of the final translations, one after another, each utterance once, and none taken back."""
+    told = [heard.data for heard in found if isinstance(heard.data, Translation) and heard.data.language == target]
+    shown = {}
+    for one in told:
+        before = shown.get(one.index)
+        assert before is None or not before.final
+        assert before is None or one.stable[: len(before.stable)] == before.stable
+        shown[one.index] = one
+    assert list(shown) == sorted(shown)
+    return [word.text.removeprefix(f"{target}:").rstrip(".") for one in shown.values() for word in one.stable]
+
+
+def test_translations_come_down_too(translator, opened):
+    session = opened(translator.live, translate=["de", "fr"])
+    session.feed(spoken(0, 11))
+    found = rest(session)
+    assert words(found) == translated(found, "de") == translated(found, "fr") == numbers(0, 11)
+
+
+def test_translations_go_on_through_broken_connections(translator, opened):
+    session = opened(translator.live, translate=["de"])
+    found = []
+    for first in range(0, 40, 10):
+        session.feed(spoken(first, first + 10))
+        found += until(session, str(first + 8))
+        translator.drop_connections()
+    session.feed(spoken(40, 50))
+    found += rest(session)
+    assert words(found) == translated(found, "de") == numbers(0, 50)
+
+
+def test_translations_go_on_with_another_server_and_none_is_taken_back(opened):
+    session, found, port = None, [], 0
+    for first in range(0, 30, 10):
+        with served(limits=UNHURRIED, translate=["de"], port=port) as server:
+            port = server.port
+            session = session or opened(server.live, translate=["de"])
+            session.feed(spoken(first, first + 10))
+            found += until(session, str(first + 9))
+    with served(limits=UNHURRIED, translate=["de"], port=port):
+        session.feed(spoken(30, 33))
+        found += rest(session)
+    assert words(found) == numbers(0, 33)
+    told = [int(word) for word in translated(found, "de")]
+    assert told == sorted(set(told))
+    assert told[-3:] == [30, 31, 32]
+
+
+def test_nothing_is_settled_before_it_is_translated(translator, opened):
+    session = opened(translator.live, translate=["de", "fr"])
+    session.feed(spoken(0, 9))
+    session.finish()
+    settled = [session.settled]
+    while found := session.take(wait=True):
+        assert all(heard.start >= settled[-1] for heard in found)
+        settled.append(session.settled)
+    assert settled == sorted(settled)
+    assert settled[-1] == 9 * WORD_S
+
+
+def test_of_a_server_that_is_gone_what_was_translated_stays():
+    promises = Promises(["de", "fr"])
+
+    def say(index, text, *, final):
+        said = tuple(Word(word, float(index), index + 0.9) for word in text.split())
+        promises.said(Caption(index, said, (), final), float(index), index + 0.9)
+
+    def translate(index, stable, unstable="", *, final=False, target="de"):
+        texts = [tuple(Word(word, 0.0, 0.1) for word in part.split()) for part in (stable, unstable)]
+        promises.translated(Translation(index, texts[0], texts[1], final, target), float(index), index + 0.9)
+
+    say(0, "good morning", final=True)
+    translate(0, "guten Morgen", final=True)
+    assert promises.earliest == 0.0  # French is to come
+    translate(0, "bonjour", final=True, target="fr")
+    say(1, "how are", final=False)
+    translate(1, "wie", "ist")
+    say(1, "how are you", final=True)
+    translate(1, "comment", "ça", target="fr")
+    say(2, "well thank", final=False)
+    translate(2, "danke", "gut")
+    translate(2, "", "merci", target="fr")
+    assert promises.earliest == 1.0
+    kept = [(one.index, one.language, " ".join(w.text for w in one.stable), one.final) for *_, one in promises.keep()]
+    assert kept == [(1, "de", "wie ist", True), (1, "fr", "comment ça", True), (2, "de", "danke", True)]
+    assert promises.earliest == float("inf")
+    say(2, "well thanks", final=True)  # French had shown nothing that is certain: it is translated anew
+    translate(2, "bien", final=True, target="fr")
+    assert promises.earliest == float("inf")
 
 
 # The command.

@@ -21,7 +21,7 @@ MOST_LINES = 20  # that say something
 
 @pytest.fixture(scope="module")
 def server():
-    with served("sphinx") as one:
+    with served("sphinx", translate=["de", "fr"]) as one:
         yield one
 
 
@@ -32,10 +32,15 @@ def talk(tmp_path_factory):
 
 def test_the_example_in_python_prints_the_words(server, talk):
     done = subprocess.run(
-        [sys.executable, EXAMPLE, server.live, talk], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        [sys.executable, EXAMPLE, server.live, talk, "de"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(rf"0\.\d+ {WEATHER}\n", done.stdout), done.stdout
+    shouted = " ".join(f"de:{word.upper()}" for word in WEATHER.split())
+    assert re.fullmatch(rf"(0\.\d+) en {WEATHER}\n\1 de {shouted}\.\n", done.stdout), done.stdout
     lines = [line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith(("import", "from", '"'))]
     assert len(lines) <= MOST_LINES
 

@@ -210,7 +210,7 @@ def test_a_model_is_chosen_by_name_or_by_language():
     served = {one.name: one for one in (english, many)}
     assert choose(served, "auto", None) is english
     assert choose(served, "auto", "en-GB") is english
-    assert choose(served, "auto", "de-AT").key == ("whisper-tiny", "de", "transcribe")
+    assert choose(served, "auto", "de-AT").key == ("whisper-tiny", "de", "transcribe", False)
     assert choose(served, "whisper-tiny", None).spoken is None
     assert choose(served, "whisper-tiny", "de", "translate").task == "translate"
     assert choose(served, "sphinx", None, "translate").task == "transcribe"  # English already

@@ -1,10 +1,16 @@
 """Translators and captions for tests: what they say can be foretold."""
 
+import contextlib
 from dataclasses import dataclass, field
+
+import pytest
 
 from mmstream.core import Packet
 from mmstream.media import Caption, Word
-from mmstream.translation.engine import Translated
+from mmstream.server import translations as offered
+from mmstream.translation import models
+from mmstream.translation.engine import Translated, TranslationError
+from operators.translation import translate
 
 
 @dataclass
@@ -41,3 +47,20 @@ def caption(stable="", unstable="", index=0, *, final=False, language="en", star
     )  # fmt: skip
     end = data.words[-1].end if data.words else start
     return Packet(session, start, end, data, 1000.0 + end)
+
+
+@contextlib.contextmanager
+def shouted(targets):
+    """Meanwhile, in this process, every translator shouts English into ``targets``, and does nothing else."""
+
+    def check(model, source, wanted):
+        if source != "en" or not set(wanted) <= set(targets):
+            raise TranslationError(f"{model} translates en into {', '.join(targets)}")
+
+    engine = Shouting()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "check", check)
+        patch.setattr(translate, "load", lambda model, source, wanted: dict.fromkeys(wanted, engine))
+        offered._translates.cache_clear()
+        yield engine
+        offered._translates.cache_clear()

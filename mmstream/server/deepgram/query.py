@@ -34,7 +34,6 @@ class Listen:
 
     model: str = AUTO
     language: str | None = None  # BCP-47; None: whatever the model takes it for
-    translate: tuple[str, ...] = ()  # BCP-47, as they were written
     encoding: Sound | None = None  # None: a container that says itself
     sample_rate: int = 0  # Hz, of sound without a container
     channels: int = 1  # likewise; they are mixed
@@ -42,6 +41,7 @@ class Listen:
     punctuated: bool = False  # capitals and punctuation as the recogniser gives them
     utterance_end: bool = False  # tell the end of each utterance in a message of its own
     vad_events: bool = False  # tell the beginning of each, likewise
+    translate: tuple[str, ...] = ()  # BCP-47, as they were written
 
 
 def parse(query: Mapping[str, str]) -> Listen:
@@ -57,7 +57,6 @@ def parse(query: Mapping[str, str]) -> Listen:
     return Listen(
         model=query.get("model") or AUTO,
         language=None if language == ANY_LANGUAGE else language,
-        translate=tuple(one.strip() for one in query.get("translate", "").split(",") if one.strip()),
         encoding=encoding,
         sample_rate=_number(query, "sample_rate", PCM_RATES) if encoding is not None else 0,
         channels=_number(query, "channels", PCM_CHANNELS) if "channels" in query else 1,
@@ -65,6 +64,7 @@ def parse(query: Mapping[str, str]) -> Listen:
         punctuated=_flag(query, "punctuate") or _flag(query, "smart_format"),
         utterance_end=query.get("utterance_end_ms", "false").lower() not in ("false", "", "0"),
         vad_events=_flag(query, "vad_events"),
+        translate=tuple(one.strip() for one in query.get("translate", "").split(",") if one.strip()),
     )
 
 
