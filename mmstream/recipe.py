@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmstream.core import MmstreamError, Operator
+from mmstream.core import MmstreamError
 from mmstream.graph import Graph
 from mmstream.media import Caption, Translation
 from mmstream.outcome import OperatorError
@@ -212,9 +212,13 @@ class Recipe:
     def translate_into(self, languages: Sequence[str], arguments: Mapping[str, Any], *, watched: bool) -> None:
         """Translate every caption into ``languages``, with the file's own translator where it has one.
 
-        ``arguments``: further ones of ``operators.translation:Translate``.
+        ``arguments``: further ones of ``operators.translation:Translate``. Where the recogniser of the file translates
+        as well, such as that of a server, it alone is told, of the languages.
         """
         name = self._translator
+        if name is not None and self._hears(name):
+            self.tell(name, {"translate": list(languages)})
+            return
         if name is None:
             name = TRANSLATOR
             self._document.add_node(name, use=TRANSLATE, inputs=self._caption_feeds())
@@ -227,24 +231,27 @@ class Recipe:
     def leave_untranslated(self) -> None:
         """Translate nothing, whatever the file has."""
         name = self._translator
-        if name is not None:
+        if name is not None and self._hears(name):
+            self._document.set_arguments(name, {"translate": []})
+        elif name is not None:
             self._document.remove_node(name)
 
     @property
     def languages(self) -> list[str]:
         """Those that captions are translated into."""
         name = self._translator
-        targets = None if name is None else (self._document.nodes[name].get("with") or {}).get("targets")
+        given = {} if name is None else self._document.nodes[name].get("with") or {}
+        targets = given.get("translate" if name is not None and self._hears(name) else "targets")
         return [str(one) for one in targets] if isinstance(targets, list) else []
 
     @property
     def _translator(self) -> str | None:
         """The node that translates."""
-        return next((one for one in self._document.nodes if self._translates(one)), None)
+        return next((one for one in self._document.nodes if Translation in self._wiring.kind(one).emits), None)
 
-    def _translates(self, name: str) -> bool:
-        kind = self._wiring.kind(name)
-        return Translation in kind.emits and issubclass(kind, Operator) and Caption in kind.accepts
+    def _hears(self, name: str) -> bool:
+        """Whether a node gives captions too."""
+        return Caption in self._wiring.kind(name).emits
 
     def write_to(self, sinks: Sequence[SinkNode]) -> None:
         """Put other sinks in the place of the file's own, fed by whatever fed those."""

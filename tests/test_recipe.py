@@ -297,3 +297,35 @@ def test_a_worker_of_the_files_own_keeps_its_name(tmp_path: Path) -> None:
     workers = made.graph().workers
     assert workers["translate"].nodes == ("commit",)
     assert workers["translate_2"].nodes == ("translate",)
+
+
+REMOTE = """
+capacity: 64
+nodes:
+  source: {use: operators.sources:Microphone}
+  resample: {use: operators.audio:Resample, from: source}
+  server: {use: operators.remote:Remote, with: {server: "ws://localhost:1", translate: [fr]}, from: resample}
+  screen: {use: operators.sinks:Terminal, from: server}
+"""
+
+
+def test_a_server_that_hears_for_us_is_told_what_to_translate_into(tmp_path: Path) -> None:
+    made = recipe(tmp_path, REMOTE)
+    assert made.languages == ["fr"]
+    made.translate_into(["de", "es"], {"model": "mt-en-de"}, watched=True)
+    assert made.languages == ["de", "es"]
+    made.write_to([file_sink("talk.srt")])
+    graph = made.graph()
+    assert graph.nodes["server"].arguments == {"server": "ws://localhost:1", "translate": ["de", "es"]}
+    assert [edge.source for edge in graph.inputs("srt_file")] == ["server"]
+    made.leave_untranslated()
+    assert made.languages == []
+
+
+def test_a_translator_of_the_file_can_be_left_out(tmp_path: Path) -> None:
+    made = recipe(tmp_path, TRANSLATED)
+    made.leave_untranslated()
+    made.write_to([terminal()])
+    graph = made.graph()
+    assert "others" not in graph.nodes
+    assert [edge.source for edge in graph.inputs("terminal")] == ["commit"]
