@@ -182,29 +182,6 @@ def line_of(packet):
     return {**line, "kind": "caption", "final": True, "language": packet.data.language, "stable": words, "unstable": []}
 
 
-def test_translations_stand_beside_their_captions(heard):
-    """No server of this version sends them: their events are fed to the page."""
-    texts = heard.page.evaluate(
-        """async () => {
-          const { Recording } = await import("./recordings.js");
-          const recording = new Recording("Translated", () => undefined);
-          document.getElementById("sections").append(recording.place);
-          const word = { word: "Hello", start: 0, end: 1, confidence: 1, video: 0 };
-          const caption = { type: "caption", seq: 1, index: 0, final: true, start: 0, end: 1, language: "en" };
-          recording.transcript.heard({ ...caption, stable: [word], unstable: [] });
-          const before = recording.place.querySelectorAll(".translations").length;
-          const event = { type: "translation", seq: 2, index: 0, target: "de", final: false };
-          recording.transcript.heard({ ...event, stable: "Guten", unstable: "Tag" });
-          const line = recording.place.querySelector(".line");
-          const [text, beside] = [".text", ".translations"].map((kind) => line.querySelector(kind));
-          const apart = text.getBoundingClientRect().right <= beside.getBoundingClientRect().left;
-          recording.place.remove();
-          return [before, beside.textContent, apart];
-        }"""
-    )
-    assert texts == [0, "Guten Tag", True]
-
-
 def test_video_that_is_lost_again_and_again_is_one_line(heard):
     shown = heard.page.evaluate(
         """async () => {

@@ -75,7 +75,7 @@ def offer(languages: str | None, translator: str) -> Offer:
         TranslationError: what stands there is no language.
     """
     if languages is None:
-        return Offer(tuple(models.targets(translator, ENGLISH)), translator)
+        return Offer(tuple(models.targets_from(ENGLISH, translator)), translator)
     if languages.strip().lower() == NOTHING:
         return NO_OFFER
     return Offer(tuple(checked_list(languages)), translator)
