@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pysubs2
@@ -169,7 +170,7 @@ def test_translations_stand_beside_what_was_said(heard):
         assert beside(page, target) == [shouted(WEATHER, target), shouted(BANK, target)]
     line = page.locator("#sections .line.final").first
     boxes = [line.locator(kind).bounding_box() for kind in (".text", "[lang=fr]", "[lang=de]")]
-    for left, right in zip(boxes, boxes[1:], strict=False):
+    for left, right in itertools.pairwise(boxes):
         assert left["x"] + left["width"] <= right["x"]
         assert left["y"] == pytest.approx(right["y"], abs=2)
     heads = page.locator("#sections .languages").inner_text().split()

@@ -1,4 +1,4 @@
-"""Translations of the server: who gets which, live, resumed and of files, and what is told of those that are not there."""
+"""Translations of the server: who gets which, live, resumed and of files; what is told of those that are not there."""
 
 import asyncio
 import concurrent.futures
@@ -13,7 +13,7 @@ import pytest
 import websockets
 
 from mmstream.core import Packet
-from mmstream.media import Caption, Gap, Translation, Word
+from mmstream.media import Caption, Gap, Translation
 from mmstream.server.deepgram.listen import Answers
 from mmstream.server.deepgram.query import parse
 from mmstream.server.deepgram.results import Messages
@@ -32,8 +32,8 @@ from tests.talking import heard, numbered, talking, words
 from tests.test_server_deepgram import LINEAR, of_type
 from tests.test_server_deepgram import heard as listened
 from tests.test_server_live import UNHURRIED, numbers
-from tests.test_server_pieces import posted
 from tests.test_server_pieces import numbers as seqs
+from tests.test_server_pieces import posted
 from tests.translations import shouted
 
 # Of Deepgram's and OpenAI's clients.
@@ -116,8 +116,9 @@ def test_parts_of_a_translation_may_change_and_come_before_its_end(server):
         async with talking(server.live) as talk:
             await talk.start(translate=["de"])
             await talk.send(spoken(0, 3))  # an utterance has four words
-            while not any(word["word"] == "de:0" for word in (await talk.next("translation"))["unstable"]):
+            while (part := await talk.next("translation")) and not part["stable"] + part["unstable"]:
                 pass
+            assert (part["final"], (part["stable"] + part["unstable"])[0]["word"]) == (False, "de:0")
             await talk.finish()
             await talk.rest()
             return talk.events
@@ -193,7 +194,7 @@ def test_a_resumed_session_loses_no_translation_and_takes_none_back(server):
 
     async def go():
         events, sent, token = [], 0, None
-        for stop in (20_000, 100_001, 260_000, len(media)):
+        for stop in (60_000, 100_001, 260_000, len(media)):
             async with talking(server.live) as talk:
                 if token is None:
                     token = (await talk.start(translate=["de", "fr"]))["token"]
@@ -326,7 +327,7 @@ def test_a_name_says_what_a_session_wants():
 
 def test_an_offer_is_checked_where_it_is_made(monkeypatch):
     with shouted(["de", "fr"]):
-        monkeypatch.setattr(models, "targets", lambda model, source: ["de", "fr"], raising=False)
+        monkeypatch.setattr(models, "targets_from", lambda source, model: ["de", "fr"])
         assert offer(None, "auto").targets == ("de", "fr")
         assert offer("none", "auto") == Offer()
         assert offer("FR,de,fr", "auto").targets == ("fr", "de")

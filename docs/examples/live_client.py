@@ -1,4 +1,4 @@
-"""A 16 kHz mono WAV file as `mmstream serve` hears it play, in words: python live_client.py ADDRESS FILE [LANGUAGE]..."""
+"""A 16 kHz mono WAV file as `mmstream serve` hears it play: python live_client.py ADDRESS FILE [LANGUAGE]..."""
 
 import asyncio
 import json

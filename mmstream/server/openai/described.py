@@ -25,7 +25,7 @@ FIELDS: Schema = {
 }
 TRANSLATE: Schema = {
     "type": "string",
-    "description": "Languages to translate into, such as de or de,fr: those that /v1/models says. json and verbose_json "
+    "description": "Languages to translate into, such as de or de,fr: those of /v1/models. json and verbose_json "
     "have them beside the transcript; text, srt and vtt are in that one language.",
 }
 
