@@ -9,9 +9,9 @@ from tests.command_line import mmstream
 pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 
 
-@pytest.mark.parametrize(("way", "faults"), [("kill", 3), ("node", 1)])
-def test_no_word_is_lost_or_shown_twice(way, faults):
-    options = ["--way", way, "--faults", faults, "--seconds", 25, "--sessions", 4, "--model", "stub", "--json"]
+@pytest.mark.parametrize(("way", "faults", "more"), [("kill", 4, ["--translate", "de"]), ("node", 1, [])])
+def test_no_word_is_lost_or_shown_twice(way, faults, more):
+    options = ["--way", way, "--faults", faults, "--seconds", 25, "--sessions", 4, "--model", "stub", "--json", *more]
     ended = mmstream("bench", "chaos", *options, *(["--standby"] if way == "kill" else []), timeout_s=240)
     assert ended.code == 0, ended.err
     found = json.loads(ended.out.splitlines()[-1])

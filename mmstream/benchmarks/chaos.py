@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -54,6 +54,14 @@ RECOGNISERS = {
 """,
 }
 WORKERS = {"stub": (["front"], ["decode", "commit"]), "avsr": (["mel", "front"], ["fuse", "decode", "commit"])}
+
+TRANSLATED = """
+  translate: {{use: operators.translation:Translate, with: {{targets: [{language}]}}, from: commit}}
+  jsonl_translated:
+    use: operators.sinks:JsonLines
+    with: {{path: "{folder}/{{session}}.{language}.jsonl", language: {language}}}
+    from: [commit, translate]
+"""
 
 log = logging.getLogger(__name__)
 
@@ -149,13 +157,17 @@ class Found:
     errors: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What goes on while things fail."""
+
+    sessions: int
+    recogniser: Recogniser
+    translate: str | None = None  # a language (BCP 47), by the translator that ships, in workers of its own
+
+
 def measure_chaos(
-    trials: Sequence[Trial],
-    sessions: int,
-    recogniser: Recogniser,
-    speech: Path | None,
-    seed: int,
-    say: Callable[[str], None],
+    trials: Sequence[Trial], load: Load, speech: Path | None, seed: int, say: Callable[[str], None]
 ) -> Report:
     """Run every trial against a Ray of several machines on this one, and compare with an undisturbed run."""
     recording = record(speech, 60.0, SAMPLE_RATE)
@@ -165,31 +177,33 @@ def measure_chaos(
     with tempfile.TemporaryDirectory(prefix="mmstream-chaos-") as name:
         for number, trial in enumerate(trials):
             if trial.seconds not in undisturbed:
-                say(f"{sessions} sessions of {trial.seconds:g} s, undisturbed")
+                say(f"{load.sessions} sessions of {trial.seconds:g} s, undisturbed")
                 folder = Path(name) / f"undisturbed-{trial.seconds:g}"
-                undisturbed[trial.seconds] = _run_plain(folder, recogniser, recording, sessions, trial.seconds)
+                undisturbed[trial.seconds] = _run_plain(folder, load, recording, trial.seconds)
             say(f"{trial.faults} faults in {trial.seconds:g} s: {trial.name}")
-            one = _run_trial(Path(name) / str(number), trial, recogniser, recording, sessions, rng)
-            _compare(one, undisturbed[trial.seconds], _read(Path(name) / str(number), sessions))
+            one = _run_trial(Path(name) / str(number), trial, load, recording, rng)
+            _compare(one, undisturbed[trial.seconds], _read(Path(name) / str(number), load))
             found.append(one)
-    settings = {"sessions": sessions, "recogniser": recogniser, "speech": recording.name, "seed": seed}
+    settings = {**asdict(load), "speech": recording.name, "seed": seed}
     return _report(settings, trials, found)
 
 
-def _graph(folder: Path, recogniser: Recogniser, seen: list[Sight], standby: int, spread: bool) -> Graph:
-    first, second = WORKERS[recogniser]
-    share = ", batch: {max_size: 16, max_wait_ms: 10}" if recogniser == "avsr" else ""
+def _graph(folder: Path, load: Load, seen: list[Sight], standby: int, spread: bool) -> Graph:
+    first, second = WORKERS[load.recogniser]
+    share = ", batch: {max_size: 16, max_wait_ms: 10}" if load.recogniser == "avsr" else ""
+    translation = "" if load.translate is None else TRANSLATED.format(folder=folder, language=load.translate)
     place = f", resources: {{{PLACE}: 0.01}}" if spread else ""
     text = f"""
 nodes:
   source: {{use: mmstream.benchmarks.chaos:Speaker}}
-{RECOGNISERS[recogniser]}
+{RECOGNISERS[load.recogniser]}{translation}
   jsonl: {{use: operators.sinks:JsonLines, with: {{path: "{folder}/{{session}}.jsonl"}}, from: commit}}
   watch: {{use: mmstream.benchmarks.chaos:Watch, from: commit}}
 workers:
-  driver: {{nodes: [source, jsonl, watch]}}
+  driver: {{nodes: [source, jsonl, watch{", jsonl_translated" if translation else ""}]}}
   sound: {{nodes: {json.dumps(first)}, replicas: 2, standby: {standby}{place}{share}}}
   words: {{nodes: {json.dumps(second)}, replicas: 2, standby: {standby}{place}{share}}}
+{f"  others: {{nodes: [translate], replicas: 2, standby: {standby}{place}}}" if translation else ""}
 capacity: 64
 recovery: {{snapshot_s: 0.5, deadline_s: 5, replay_s: 300}}
 """
@@ -204,29 +218,28 @@ def _arguments(recording: Recording, number: int, seconds: float, *, paced: bool
     return {"source": {"samples": samples, "begin": begin, "seconds": seconds, "paced": paced}}
 
 
-def _run_plain(
-    folder: Path, recogniser: Recogniser, recording: Recording, sessions: int, seconds: float
-) -> dict[str, list[bytes]]:
+def _run_plain(folder: Path, load: Load, recording: Recording, seconds: float) -> dict[str, list[bytes]]:
     """The captions of every session as they are when nothing goes wrong."""
     folder.mkdir()
-    executor = make("local", _graph(folder, recogniser, [], 0, spread=False))
+    executor = make("local", _graph(folder, load, [], 0, spread=False))
     executor.start()
     try:
-        for number in range(sessions):
+        for number in range(load.sessions):
             executor.open(f"s{number}", _arguments(recording, number, seconds, paced=False))
-        for _ in range(sessions):
+        for _ in range(load.sessions):
             result = executor.wait()
             if result is None or result.error is not None:
                 raise MmstreamError(f"the undisturbed run failed: {result and result.error}")
     finally:
         executor.close()
-    return _read(folder, sessions)
+    return _read(folder, load)
 
 
-def _read(folder: Path, sessions: int) -> dict[str, list[bytes]]:
-    """Session -> its caption lines, without the times of the wall clock."""
+def _read(folder: Path, load: Load) -> dict[str, list[bytes]]:
+    """Session, or session.language -> its lines, without the times of the wall clock."""
     found = {}
-    for name in (f"s{number}" for number in range(sessions)):
+    kinds = ("", f".{load.translate}") if load.translate else ("",)
+    for name in (f"s{number}{kind}" for number in range(load.sessions) for kind in kinds):
         path = folder / f"{name}.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         found[name] = [json.dumps(without_wall_clock(json.loads(line))).encode() for line in lines]
@@ -253,25 +266,23 @@ def _machines(count: int) -> Iterator[Any]:
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _run_trial(
-    folder: Path, trial: Trial, recogniser: Recogniser, recording: Recording, sessions: int, rng: random.Random
-) -> Found:
+def _run_trial(folder: Path, trial: Trial, load: Load, recording: Recording, rng: random.Random) -> Found:
     from mmstream.executors.ray import RayExecutor
 
     folder.mkdir()
     found = Found()
     seen: list[Sight] = []
     with _machines(MACHINES + trial.faults * (trial.way == "node")) as cluster:
-        executor = RayExecutor(_graph(folder, recogniser, seen, trial.standby, spread=True))
+        executor = RayExecutor(_graph(folder, load, seen, trial.standby, spread=True))
         executor.start()
         stop = threading.Event()
         faults: list[tuple[float, list[str]]] = []
         try:
-            for number in range(sessions):
+            for number in range(load.sessions):
                 executor.open(f"s{number}", _arguments(recording, number, trial.seconds, paced=True))
             havoc = threading.Thread(target=_wreak, args=(executor, cluster, trial, faults, rng, stop), daemon=True)
             havoc.start()
-            for _ in range(sessions):
+            for _ in range(load.sessions):
                 result = executor.wait(trial.seconds + 120)
                 if result is None or result.error is not None:
                     found.errors.append(str(result and result.error) if result else "a session did not end")
@@ -284,7 +295,7 @@ def _run_trial(
         found.recovery_s += [_worst(seen, session, at, at + WINDOW_S) for session in names]
     began = min((one.shown for one in seen), default=0.0)
     first = faults[0][0] if faults else float("inf")
-    found.usual_s = [_worst(seen, f"s{number}", began, first) for number in range(sessions)]
+    found.usual_s = [_worst(seen, f"s{number}", began, first) for number in range(load.sessions)]
     return found
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from mmstream.commands.options import ExecutorOption
 from mmstream.core import MmstreamError
 from mmstream.spelling import did_you_mean
+from mmstream.translation.languages import checked
 
 PARTS: tuple[Literal["overhead", "idle", "sessions"], ...] = ("overhead", "idle", "sessions")
 WAYS: tuple[Literal["kill", "freeze", "node"], ...] = ("kill", "freeze", "node")
@@ -246,6 +247,9 @@ def chaos(
     ] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Live sessions, at 1.0x.")] = 8,
     model: Annotated[Literal["stub", "avsr"], typer.Option(help="Recogniser.")] = "avsr",
+    translate: Annotated[
+        str | None, typer.Option(metavar="LANGUAGE", help="Translate too, such as into de, in workers of their own.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the times and victims.")] = 0,
     speech: Speech = None,
     json: JsonOnly = False,
@@ -256,9 +260,9 @@ def chaos(
 
         mmstream bench chaos
 
-        mmstream bench chaos --way kill --faults 4 --seconds 60 --standby --model stub
+        mmstream bench chaos --way kill --faults 4 --seconds 60 --standby --model stub --translate de
     """
-    from mmstream.benchmarks.chaos import Trial, measure_chaos
+    from mmstream.benchmarks.chaos import Load, Trial, measure_chaos
     from mmstream.benchmarks.table import show
 
     trials = []
@@ -270,7 +274,8 @@ def chaos(
             trials += [Trial(way, faults, int(choice), seconds) for choice in choices]
         else:
             trials.append(Trial(way, max(1, faults // 10), int(way == "freeze"), max(45.0, seconds / 5)))
-    show(measure_chaos(trials, sessions, model, speech, seed, _say), json_only=json)
+    load = Load(sessions, model, None if translate is None else checked(translate))
+    show(measure_chaos(trials, load, speech, seed, _say), json_only=json)
 
 
 @bench.command()
