@@ -11,7 +11,7 @@ from rich.console import Console
 from mmstream.commands.options import ExecutorOption
 from mmstream.core import MmstreamError
 from mmstream.spelling import did_you_mean
-from mmstream.translation.languages import checked
+from mmstream.translation.languages import checked, checked_list
 
 PARTS: tuple[Literal["overhead", "idle", "sessions"], ...] = ("overhead", "idle", "sessions")
 WAYS: tuple[Literal["kill", "freeze", "node"], ...] = ("kill", "freeze", "node")
@@ -148,6 +148,29 @@ def mouth(
     from mmstream.benchmarks.table import show
 
     show(measure_mouth(rounds, video, seconds, _say), json_only=json)
+
+
+@bench.command()
+def translate(
+    model: Annotated[str, typer.Option("--model", "-m", help="Translator: auto, mt-en-de, ..., or a folder.")] = "auto",
+    targets: Annotated[
+        str, typer.Option(help="Languages, the first of them for all that is done in one.")
+    ] = "de,fr,es",
+    rounds: Rounds = 5,
+    json: JsonOnly = False,
+) -> None:
+    """A sentence of 12 words translated on one core, alone and in batches, and the start of a translator.
+
+    Examples:
+
+        mmstream bench translate
+
+        mmstream bench translate --model ./my-translator --targets it
+    """
+    from mmstream.benchmarks.table import show
+    from mmstream.benchmarks.translation import measure_translation
+
+    show(measure_translation(rounds, model, checked_list(targets), _say), json_only=json)
 
 
 @bench.command()
