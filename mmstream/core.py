@@ -114,6 +114,7 @@ class Operator(ABC, Generic[State]):
     accepts: ClassVar[tuple[type, ...]]
     emits: ClassVar[tuple[type, ...]]
     runs_on: ClassVar[Place] = "worker"  # where it runs when the file does not say: a worker, or the user's process
+    any_order: ClassVar[bool] = False  # of packets from several inputs: nobody waits for a slow one to keep media order
     clock: Clock = SYSTEM_CLOCK  # set by the worker
 
     @abstractmethod
@@ -174,7 +175,6 @@ class Sink(Operator[State]):
 
     emits: ClassVar[tuple[type, ...]] = ()
     runs_on: ClassVar[Place] = "driver"
-    any_order: ClassVar[bool] = False  # of packets from several inputs: nobody waits for a slow one to keep media order
 
     def ready(self, state: State) -> bool:
         """Whether it can take a packet now. While it cannot, its session waits, and no other; ask again soon."""

@@ -4,7 +4,7 @@ A node with several inputs gets their packets in one order of media time, whatev
 waits until every other input has said that nothing earlier will still come (its watermark), so file runs repeat
 exactly. Waiting is bounded: by the node's ``max_skew_s``; on edges that drop, by the lane's capacity; and on edges that
 block, by ``STALL_S`` of wall-clock time after the lane has filled, since both inputs may hang on one blocked source.
-A sink that takes its inputs in any order never waits.
+An operator that takes its inputs in any order never waits.
 """
 
 from __future__ import annotations

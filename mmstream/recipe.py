@@ -15,6 +15,7 @@ from mmstream.graph import Graph
 from mmstream.media import Caption, Translation
 from mmstream.outcome import OperatorError
 from mmstream.pipeline import Document, check, default_path, read, roles
+from mmstream.pipeline.classes import find as find_class
 from mmstream.registry import Model
 from mmstream.rewiring import Wiring, inputs_of
 from mmstream.spelling import did_you_mean
@@ -28,6 +29,8 @@ FORMATS: Mapping[str, str] = {  # file suffix -> sink
 TERMINAL = "operators.sinks:Terminal"
 TRANSLATE = "operators.translation:Translate"
 TRANSLATOR = "translate"  # the node that a command adds, in a worker of its own: nobody waits for it
+SPOKEN = "operators.translation:Spoken"
+HEARD, SAID = "translate_sound", "translate_spoken"  # the nodes by which a recogniser translates what it hears
 TRANSLATED_TOGETHER = 16  # captions of as many sessions, where they wait
 FILE_CHUNK_MS = 500  # of a file at full speed, where nobody waits for the next chunk: fewer packets cost less
 
@@ -228,6 +231,26 @@ class Recipe:
         self._document.set_arguments(name, {**suits, **arguments, "targets": list(languages)})
         self._placed.add(name)
 
+    def translate_sound(self, *, watched: bool) -> None:
+        """Let the file's recogniser say in English, too, what it hears in another language: Whisper's ``translate``.
+
+        It takes the place of a translator that the file has.
+
+        Raises:
+            MmstreamError: the file has no recogniser, or one that cannot.
+        """
+        self.leave_untranslated()
+        able = [name for name in self._roles.decoders if "task" in self._wiring.parameters(name)]
+        if not able:
+            raise MmstreamError(f"{self._document.path}: no recogniser in it translates what it hears")
+        entry, captions = self._document.nodes[able[0]], self._caption_feeds()
+        arguments = {**(entry.get("with") or {}), "task": "translate"}
+        self._document.add_node(HEARD, use=entry["use"], arguments=arguments, inputs=inputs_of(entry))
+        suits = getattr(find_class(SPOKEN), "watched" if watched else "unwatched")
+        self._document.add_node(SAID, use=SPOKEN, arguments=suits, inputs=[*captions, HEARD])
+        self._document.add_worker(SAID, [HEARD, SAID], batch=TRANSLATED_TOGETHER)
+        self._placed |= {HEARD, SAID}
+
     def leave_untranslated(self) -> None:
         """Translate nothing, whatever the file has."""
         name = self._translator
@@ -242,12 +265,22 @@ class Recipe:
         name = self._translator
         given = {} if name is None else self._document.nodes[name].get("with") or {}
         targets = given.get("translate" if name is not None and self._hears(name) else "targets")
-        return [str(one) for one in targets] if isinstance(targets, list) else []
+        spoken = [str(self._said_in(one)) for one in self._translators if self._said_in(one)]
+        return [*(str(one) for one in (targets if isinstance(targets, list) else ())), *spoken]
+
+    @property
+    def _translators(self) -> list[str]:
+        """The nodes that translate."""
+        return [one for one in self._document.nodes if Translation in self._wiring.kind(one).emits]
 
     @property
     def _translator(self) -> str | None:
-        """The node that translates."""
-        return next((one for one in self._document.nodes if Translation in self._wiring.kind(one).emits), None)
+        """The one of them that is told the languages."""
+        return next((one for one in self._translators if not self._said_in(one)), None)
+
+    def _said_in(self, name: str) -> str | None:
+        """The one language of a translator that translates sound."""
+        return getattr(self._wiring.kind(name), "hears", None)
 
     def _hears(self, name: str) -> bool:
         """Whether a node gives captions too."""
@@ -289,10 +322,10 @@ class Recipe:
         return bool({Caption, Translation} & set(self._wiring.kind(name).emits))
 
     def _feeds(self) -> list[str]:
-        """What the file's sinks take from, and the translator."""
+        """What the file's sinks take from, and the translators."""
         entries = self._document.nodes
         feeds = [name for sink in self._roles.sinks for name in inputs_of(entries[sink])]
-        return list(dict.fromkeys([*feeds, *([self._translator] if self._translator else [])]))
+        return list(dict.fromkeys([*feeds, *self._translators]))
 
     def _add_sinks(self, sinks: Sequence[SinkNode], feeds: Sequence[str]) -> None:
         said = [name for name in feeds if set(self._wiring.kind(name).emits) != {Translation}]

@@ -114,7 +114,7 @@ def live(
     if only_on_camera:
         recipe.keep_on_camera_only()
     if translated is not None:
-        recipe.translate_into(translated.languages, translated.arguments, watched=True)
+        translated.put_into(recipe, watched=True)
     recipe.write_to([terminal(recipe.languages), *_file_sinks(output or (), recipe.languages)])
     log.info("model: %s", chosen.describe())
     if translated is not None:

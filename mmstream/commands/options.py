@@ -14,8 +14,9 @@ import typer
 
 from mmstream.core import MmstreamError
 from mmstream.executors import ExecutorName
+from mmstream.recipe import Recipe
 from mmstream.registry import CATALOGUE, Model, resolve
-from mmstream.registry.catalogue import ENGLISH, MANY
+from mmstream.registry.catalogue import ENGLISH, MANY, WHISPER
 from mmstream.translation.engine import TranslationError
 from mmstream.translation.languages import checked, checked_list, primary
 from mmstream.translation.languages import name as language_name
@@ -42,7 +43,8 @@ Translator = Annotated[
     typer.Option(
         "--translator",
         metavar="MODEL",
-        help="auto (what ships, or else what is on this machine), mt-en-de, ..., or a folder with a CTranslate2 model.",
+        help="auto (what ships, or else what is on this machine), mt-en-de, ..., a folder with a CTranslate2 model, or "
+        "whisper: the recogniser itself, into English.",
     ),
 ]
 OnlyOnCamera = Annotated[
@@ -65,6 +67,8 @@ Allow = Annotated[
     list[str] | None,
     typer.Option("--allow", metavar="MODULE", help="Let the file use operators from this module too."),
 ]
+WHISPERS = "whisper"  # the translator that is Whisper's own task
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 
 
@@ -94,6 +98,18 @@ class Translators:
     languages: Sequence[str]
     models: Mapping[str, str]  # language -> name of its translator
     arguments: Mapping[str, Any]  # of the operator that translates
+    by_sound: bool = False  # by the recogniser, into English and nothing else
+
+    def put_into(self, recipe: Recipe, *, watched: bool) -> None:
+        """Let a pipeline translate so.
+
+        Raises:
+            MmstreamError: its recogniser cannot.
+        """
+        if self.by_sound:
+            recipe.translate_sound(watched=watched)
+        else:
+            recipe.translate_into(self.languages, self.arguments, watched=watched)
 
     def describe(self) -> str:
         """In one line: ``de by mt-en-de, fr by mt-en-fr``."""
@@ -131,10 +147,40 @@ def translators(text: str | None, translator: str, model: Model, language: str |
             "leave that language out"
         )
     source = checked(spoken or ENGLISH)
-    others = [one for one in languages if primary(one) != primary(source)]
-    models = {target: found for target, (found, _) in chosen(translator, source, others).items()}
+    by_sound = _by_sound(languages, translator, model, source if spoken else None)
+    others = [one for one in languages if primary(one) != (ENGLISH if by_sound else primary(source))]
+    if by_sound and others:
+        raise MmstreamError(
+            f"--translate {text}: {model.name!r} itself translates into English, nobody beside it into {others[0]}: "
+            "ask for one at a time"
+        )
+    found = {} if by_sound else chosen(translator, source, others)
+    models = {ENGLISH: model.name} if by_sound else {target: name for target, (name, _) in found.items()}
     arguments = {"model": translator, **({} if spoken is None else {"source": source})}
-    return Translators(languages, models, arguments)
+    return Translators(languages, models, arguments, by_sound)
+
+
+def _by_sound(languages: Sequence[str], translator: str, model: Model, spoken: str | None) -> bool:
+    """Whether the recogniser itself is to say in English what it hears: where it is asked to, or nobody else can.
+
+    Raises:
+        MmstreamError: it is asked to, and cannot.
+    """
+    entry = CATALOGUE.get(model.name)
+    able = model.use == WHISPER and (entry is None or entry.languages == MANY)
+    if translator == WHISPERS:
+        if not able:
+            raise MmstreamError(f"--translator {translator}: model {model.name!r} is no Whisper of many languages")
+        return True
+    if not able or translator != AUTO or ENGLISH not in map(primary, languages):
+        return False
+    if spoken is None:
+        return True
+    try:
+        chosen(translator, spoken, [ENGLISH])
+    except MmstreamError:
+        return True
+    return False
 
 
 def print_json(value: Any) -> None:

@@ -102,7 +102,7 @@ def transcribe(
     if only_on_camera:
         recipe.keep_on_camera_only()
     if translated is not None:
-        recipe.translate_into(translated.languages, translated.arguments, watched=False)
+        translated.put_into(recipe, watched=False)
     paths_to_write = [str(place.folder / f"{{session}}.{suffix}") for suffix in chosen_formats]
     recipe.write_to([sink for path in paths_to_write for sink in file_sinks(path, recipe.languages)])
     recipe.replicate(workers)

@@ -1,5 +1,6 @@
 """Captions -> translations. Importing this package loads no translator: it is loaded when the operator is built."""
 
+from operators.translation.spoken import Spoken
 from operators.translation.translate import Translate
 
-__all__ = ["Translate"]
+__all__ = ["Spoken", "Translate"]
