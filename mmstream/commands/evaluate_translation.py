@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +76,8 @@ def evaluate_translation(
 
     check(model, source, [target])
     if not simultaneous:
-        for option, given in {"--policy": policy, "--pipeline": pipeline, "--set": sets, "--allow": allow}.items():
+        heard = {"--recogniser": recogniser != "auto", "--pipeline": pipeline, "--set": sets, "--allow": allow}
+        for option, given in {"--policy": policy, **heard}.items():
             if given:
                 raise MmstreamError(f"{option} needs --simultaneous")
         figures = _measure(path, source, target, model, limit, output)
@@ -107,15 +109,17 @@ def _measure(
         raise MmstreamError(f"{path}: a manifest of speech needs --simultaneous")
     pairs = read_pairs(path)[:limit]
     named, _ = chosen(model, source, [target])[target]
-    engine = load(model, source, [target])[target]
-    with Progress(console=_errors(), transient=True, disable=not _errors().is_terminal) as bar:
+    with contextlib.ExitStack() as stack:
+        details = stack.enter_context(AtomicFile(output)) if output is not None else None  # a fault shows before work
+        engine = load(model, source, [target])[target]
+        bar = stack.enter_context(_progress())
         task = bar.add_task("sentences", total=2 * len(pairs))
         written, plain = (
             translated(engine, pairs, source, target, spelt=spelt, told=lambda count: bar.advance(task, count))
             for spelt in (str, bare)
         )
-    if output is not None:
-        _write(output, pairs, written.texts)
+        if details is not None:
+            _write(details, pairs, written.texts)
     quality, bare_quality = written.quality(target), plain.quality(target)
     about = {"model": named, "source": source, "target": target}
     return {**about, **quality.to_json(), "bare": _short(bare_quality)}
@@ -135,11 +139,12 @@ def _play(path: Path, playing: Any, policies: Mapping[str, Mapping[str, Any]], l
     from mmstream.evaluation.simultaneous import lag
     from mmstream.evaluation.talks import played
     from mmstream.evaluation.translation import scores
+    from mmstream.translation.models import chosen
 
     found = {}
     with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
         clips = _clips(path, playing.source, playing.target, Path(folder), limit)
-        with Progress(console=_errors(), transient=True, disable=not _errors().is_terminal) as bar:
+        with _progress() as bar:
             task = bar.add_task("clips", total=len(clips) * len(policies))
             for name, arguments in policies.items():
                 talks, errors = played(clips, replace(playing, policy=arguments), lambda: bar.advance(task))
@@ -149,7 +154,8 @@ def _play(path: Path, playing: Any, policies: Mapping[str, Mapping[str, Any]], l
                     "chrf": {"score": round(chrf.score, 2), "signature": chrf.signature},
                     **lag(talks).to_json(), "wer": round(errors.wer, 4),
                 }  # fmt: skip
-    about = {"model": playing.translator, "source": playing.source, "target": playing.target}
+    named, _ = chosen(playing.translator, playing.source, [playing.target])[playing.target]
+    about = {"model": named, "source": playing.source, "target": playing.target}
     seconds = round(sum(clip.duration or 0.0 for clip in clips), 1)
     return {**about, "recogniser": playing.recogniser.name, "clips": len(clips), "seconds": seconds, "policies": found}
 
@@ -178,8 +184,10 @@ def _policies(texts: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for text in texts:
         name, _, number = text.partition("=")
+        if number and not number.removeprefix("-").isdecimal():
+            raise MmstreamError(f"--policy {text}: {number!r} is no number: write for example wait_k=5")
+        k = int(number) if number else None
         try:
-            k = int(number) if number else None
             policy_named(name, k)  # type: ignore[arg-type]
         except ValueError as fault:
             raise MmstreamError(f"--policy {text}: {fault}") from fault
@@ -187,10 +195,9 @@ def _policies(texts: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _write(path: Path, pairs: Sequence[Pair], texts: Sequence[str]) -> None:
-    with AtomicFile(path) as file:
-        for (sentence, reference), text in zip(pairs, texts, strict=True):
-            file.write(f"{sentence}\t{reference}\t{text}\n")
+def _write(file: AtomicFile, pairs: Sequence[Pair], texts: Sequence[str]) -> None:
+    for (sentence, reference), text in zip(pairs, texts, strict=True):
+        file.write(f"{sentence}\t{reference}\t{text}\n")
 
 
 def _show(figures: Mapping[str, Any]) -> None:
@@ -201,22 +208,27 @@ def _show(figures: Mapping[str, Any]) -> None:
         for name, value in figures.items():
             table.add_row(name, _shown(value))
     else:
-        table = Table("policy", "BLEU", "chrF", "LAAL s", "LAAL s, clock", "behind s p50, p90", "revised", "changed")
+        names = ("policy", "BLEU", "chrF", "LAAL s", "by the clock", "behind s p50", "p90", "revised", "changed")
+        table = Table(*names, box=None)
         for name, one in policies.items():
-            behind = "  ".join(f"{value:.2f}" for value in (one["behind_s"] or {}).values())
-            lags = [_shown(one["laal_s"]), _shown(one["laal_ca_s"]), behind, _shown(one["revision_rate"])]
-            changed = str(one["changed_stable_words"])
-            table.add_row(name, _shown(one["bleu"]["score"]), _shown(one["chrf"]["score"]), *lags, changed)
+            behind = one["behind_s"] or {}
+            lags = [one["laal_s"], one["laal_ca_s"], behind.get("p50"), behind.get("p90")]
+            rest = [one["revision_rate"], one["changed_stable_words"]]
+            table.add_row(name, *map(_shown, [one["bleu"]["score"], one["chrf"]["score"], *lags, *rest]))
     Console(highlight=False, soft_wrap=True).print(table)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "  ".join(f"{name} {_shown(part)}" if name != "score" else _shown(part) for name, part in value.items())
+        if "signature" in value:
+            return f"{_shown(value['score'])}\n{value['signature']}"
+        return "  ".join(f"{name} {_shown(part)}" for name, part in value.items())
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _errors() -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+def _progress() -> Progress:
+    """On standard error, where a person watches."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
