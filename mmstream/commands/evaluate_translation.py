@@ -141,13 +141,14 @@ def _play(path: Path, playing: Any, policies: Mapping[str, Mapping[str, Any]], l
     from mmstream.evaluation.translation import scores
     from mmstream.translation.models import chosen
 
-    found = {}
+    found, seconds = {}, 0.0
     with tempfile.TemporaryDirectory(prefix="mmstream-") as folder:
         clips = _clips(path, playing.source, playing.target, Path(folder), limit)
         with _progress() as bar:
             task = bar.add_task("clips", total=len(clips) * len(policies))
             for name, arguments in policies.items():
                 talks, errors = played(clips, replace(playing, policy=arguments), lambda: bar.advance(task))
+                seconds = sum(one.seconds for one in talks)
                 bleu, chrf = scores([one.text for one in talks], [one.reference for one in talks], playing.target)
                 found[name] = {
                     "bleu": {"score": round(bleu.score, 2), "signature": bleu.signature},
@@ -156,8 +157,8 @@ def _play(path: Path, playing: Any, policies: Mapping[str, Mapping[str, Any]], l
                 }  # fmt: skip
     named, _ = chosen(playing.translator, playing.source, [playing.target])[playing.target]
     about = {"model": named, "source": playing.source, "target": playing.target}
-    seconds = round(sum(clip.duration or 0.0 for clip in clips), 1)
-    return {**about, "recogniser": playing.recogniser.name, "clips": len(clips), "seconds": seconds, "policies": found}
+    heard = {"recogniser": playing.recogniser.name, "clips": len(clips), "seconds": round(seconds, 1)}
+    return {**about, **heard, "policies": found}
 
 
 def _clips(path: Path, source: str, target: str, folder: Path, limit: int | None) -> Sequence[Entry]:
