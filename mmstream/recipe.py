@@ -274,6 +274,15 @@ class Recipe:
         return [one for one in self._document.nodes if Translation in self._wiring.kind(one).emits]
 
     @property
+    def translator(self) -> str | None:
+        """The model that the file's own translator runs; None where the file has none, or does not say."""
+        name = self._translator
+        if name is None or self._hears(name):
+            return None
+        model = (self._document.nodes[name].get("with") or {}).get("model")
+        return None if model is None else str(model)
+
+    @property
     def _translator(self) -> str | None:
         """The one of them that is told the languages."""
         return next((one for one in self._translators if not self._said_in(one)), None)

@@ -20,9 +20,6 @@ from mmstream.server.deepgram.results import Messages
 from mmstream.server.events import KEPT, EventLog, event_of
 from mmstream.server.formats import Transcript, verbose
 from mmstream.server.mailbox import CAPACITY
-from mmstream.server.translations import Offer, UnknownTarget, offer
-from mmstream.translation import models
-from mmstream.translation.engine import TranslationError
 from mmstream.translation.wishes import named, wished
 from tests.captions import caption
 from tests.media_samples import write_wav
@@ -34,7 +31,6 @@ from tests.test_server_deepgram import heard as listened
 from tests.test_server_live import UNHURRIED, numbers
 from tests.test_server_pieces import numbers as seqs
 from tests.test_server_pieces import posted
-from tests.translations import shouted
 
 # Of Deepgram's and OpenAI's clients.
 pytestmark = [
@@ -323,26 +319,6 @@ def test_a_name_says_what_a_session_wants():
     assert name == "live-5ad0c1f2+fr+pt-BR"
     assert wished(name, ["de", "fr", "pt", "pt-BR"]) == ["fr", "pt-BR"]
     assert wished(named("live-5ad0c1f2", []), ["de"]) == []
-
-
-def test_an_offer_is_checked_where_it_is_made(monkeypatch):
-    with shouted(["de", "fr"]):
-        monkeypatch.setattr(models, "targets_from", lambda source, model: ["de", "fr"])
-        assert offer(None, "auto").targets == ("de", "fr")
-        assert offer("none", "auto") == Offer()
-        assert offer("FR,de,fr", "auto").targets == ("fr", "de")
-        both = offer("de,en", "auto")
-        assert both.out_of("en") == ("de",)
-        assert both.out_of(None) == ("de", "en")  # of whatever is said
-        assert both.out_of("nl") == ()
-        both.check(["en", None])
-        with pytest.raises(TranslationError, match="translates en into de, fr"):
-            offer("pl", "auto").check(["en"])
-        with pytest.raises(TranslationError):
-            offer("de,!", "auto")
-        assert both.asked(["de-AT", "DE"], "en") == ("de",)
-        with pytest.raises(UnknownTarget, match="there are de"):
-            both.asked(["en"], "en")
 
 
 # Files, as OpenAI's clients ask for them.

@@ -102,7 +102,7 @@ def serve(
         sessions=sessions,
         sets=sets or (),
         allow=allow or (),
-        offer=offer(translate, translator),
+        offer=offer(translate, translator, file, sets or (), allow or ()),
     )
     bound = listen(host, port, guarded=len(settings.tokens) > 0)
     try:

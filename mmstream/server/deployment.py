@@ -90,7 +90,7 @@ class Ingress:
             sessions=options.sessions,
             sets=options.sets,
             allow=options.allow,
-            offer=offer(options.translate, options.translator),
+            offer=offer(options.translate, options.translator, options.pipeline, options.sets, options.allow),
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:

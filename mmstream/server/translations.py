@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmstream.core import MmstreamError
+from mmstream.recipe import Recipe
 from mmstream.server.refusal import Refusal
 from mmstream.translation import models
 from mmstream.translation.engine import TranslationError
@@ -68,17 +70,33 @@ class Offer:
 NO_OFFER = Offer()
 
 
-def offer(languages: str | None, translator: str) -> Offer:
-    """What ``--translate`` and ``--translator`` say; without the first, all that the translator knows.
+def offer(
+    languages: str | None,
+    translator: str,
+    pipeline: Path | None = None,
+    sets: Sequence[str] = (),
+    allow: Sequence[str] = (),
+) -> Offer:
+    """What ``--translate`` and ``--translator`` say; without them what the pipeline file says, or the translator knows.
 
     Raises:
-        TranslationError: what stands there is no language.
+        TranslationError: what stands there is no language, or nobody says which of very many.
+        ModelError: there is no such translator.
+        MmstreamError: the pipeline file has mistakes.
     """
-    if languages is None:
-        return Offer(tuple(models.targets_from(ENGLISH, translator)), translator)
-    if languages.strip().lower() == NOTHING:
+    if languages is not None and languages.strip().lower() == NOTHING:
         return NO_OFFER
-    return Offer(tuple(checked_list(languages)), translator)
+    file = Recipe(pipeline, sets=sets, allow=allow)
+    if translator == AUTO and file.translator is not None:
+        translator = file.translator
+    if languages is not None:
+        return Offer(tuple(checked_list(languages)), translator)
+    if file.languages:
+        return Offer(tuple(checked(one) for one in file.languages), translator)
+    known = models.targets_from(ENGLISH, translator)
+    if translator != AUTO and not known:
+        raise TranslationError(f"{translator} translates into many languages: say into which, as in --translate de,fr")
+    return Offer(tuple(known), translator)
 
 
 def _found(wanted: str, there: Sequence[str]) -> str:
