@@ -320,7 +320,7 @@ def test_the_description_and_the_card_say_what_it_is(learnt, tmp_path):
     assert figures["bytes"] < 400_000
     said = json.loads((tmp_path / "out" / "model.json").read_text())
     assert (said["kind"], said["source"], said["targets"]) == ("translation", "en", ["de", "fr"])
-    assert set(said["files"]) == {"model.bin", "config.json", "shared_vocabulary.json", "pieces.model"}
+    assert set(said["files"]) == {"model.bin", "config.json", "shared_vocabulary.json", "pieces.model", "words.txt.gz"}
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert "| de.tsv | pairs into de | not stated | - |" in card
     assert "`<2de>`, `<2fr>`" in card

@@ -9,8 +9,8 @@ from typing import Any
 
 from mmstream.core import MmstreamError
 from mmstream.media import UNSPACED_LANGUAGES
+from mmstream.translation.checks import repeats
 from mmstream.translation.engine import Engine, Request
-from mmstream.translation.faithful import repeats
 from mmstream.translation.languages import primary
 from mmstream.translation.pairs import Pair
 

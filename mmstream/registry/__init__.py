@@ -20,8 +20,8 @@ from typing import Any, Literal
 from mmstream import weights
 from mmstream.core import Before
 from mmstream.pipeline.classes import find as find_class
-from mmstream.registry import hub, store
-from mmstream.registry.catalogue import ALIASES, AVSR, CATALOGUE, WHISPER, Entry, known
+from mmstream.registry import formats, hub, store
+from mmstream.registry.catalogue import ALIASES, AVSR, CATALOGUE, TRANSLATE, WHISPER, Entry, known
 from mmstream.registry.store import ModelError, home
 from mmstream.spelling import did_you_mean
 
@@ -124,7 +124,9 @@ def resolve(name: str = "auto", language: str | None = None) -> Model:
             folder = Path(name).expanduser()
             if (folder / "weights.safetensors").is_file():  # what `mmstream export` writes
                 return Model(folder.name, AVSR, {"model": str(folder)}, folder)
-            store.check_folder(folder)
+            if formats.is_translator(folder):
+                raise ModelError(f"{folder} holds a model for translation, not for recognition")
+            formats.check_whisper(folder)
             _need_whisper(name)
             return Model(folder.name, WHISPER, {"model": str(folder)}, folder)
         names = ["auto", *(one.name for one in CATALOGUE.values() if one.task == "recognition"), *ALIASES]
@@ -136,6 +138,8 @@ def resolve(name: str = "auto", language: str | None = None) -> Model:
     found = find(name)
     if found is None:
         raise ModelError(absent(name, entry))
+    if found.use == TRANSLATE:
+        raise ModelError(f"model {name!r} is for translation, not for recognition")
     if found.use == WHISPER:
         _need_whisper(name)
     return found
@@ -156,8 +160,10 @@ def find(name: str) -> Model | None:
         manifest = store.check(stored, fully=False)
         folder = store.folder_of(stored)
         return Model(stored, manifest.use, {"model": str(folder)}, folder)
-    folder = hub.cached(entry.place) if entry is not None else None
-    return Model(stored, WHISPER, {"model": str(folder)}, folder) if folder is not None else None
+    if entry is None:
+        return None
+    folder = hub.cached(entry.place, formats.of_use(entry.use))
+    return Model(stored, entry.use, {"model": str(folder)}, folder) if folder is not None else None
 
 
 def pull(name: str, source: Path | None = None) -> Model:
@@ -175,17 +181,20 @@ def pull(name: str, source: Path | None = None) -> Model:
         pullable = [one.name for one in CATALOGUE.values() if one.comes == "hub"]
         raise ModelError(f"there is no model {name!r} to pull{did_you_mean(name, [*pullable, *ALIASES], 'known are')}")
     stored = entry.name if entry is not None else name
+    source = None if source is None else source.expanduser()
+    kind = formats.of_use(entry.use) if entry is not None else formats.of_folder(source or Path())
     with store.replacing(stored, resume=source is None) as folder:
         if source is not None:
-            store.copy_folder(source.expanduser(), folder)
-            origin = f"folder {source.expanduser().resolve()}"
+            kind.copy(source, folder, stored)
+            origin = f"folder {source.resolve()}"
         else:
             assert entry is not None
-            origin = f"hub {entry.place}@{hub.fetch(entry.place, folder)}"
-        store.write_manifest(folder, stored, WHISPER, origin)
+            origin = f"hub {entry.place}@{hub.fetch(entry.place, folder, kind)}"
+        kind.check(folder, stored)
+        store.write_manifest(folder, stored, kind.use, origin)
     path = store.folder_of(stored)
     store.check(stored, fully=True)
-    return Model(stored, WHISPER, {"model": str(path)}, path)
+    return Model(stored, kind.use, {"model": str(path)}, path)
 
 
 def pulled_names() -> list[str]:
@@ -207,7 +216,7 @@ def verify(name: str) -> int:
         return _verify_wheel(entry)
     if stored in store.pulled():
         return len(store.check(stored, fully=True).files)
-    if entry is not None and hub.cached(entry.place) is not None:
+    if entry is not None and hub.cached(entry.place, formats.of_use(entry.use)) is not None:
         raise ModelError(
             f"model {name!r} is in the hub's cache, which has no checksums: run mmstream models pull {name}"
         )
@@ -223,8 +232,10 @@ def statuses() -> list[Status]:
     for name in store.pulled():
         if name not in CATALOGUE:
             where = _where(name)
-            size = 0 if where == "damaged" else store.read_manifest(name).size
-            found.append(Status(name, "recognition", "?", round(size / 1e6), "?", where))
+            manifest = None if where == "damaged" else store.read_manifest(name)
+            size = 0 if manifest is None else manifest.size
+            task = "translation" if manifest is not None and manifest.use == TRANSLATE else "recognition"
+            found.append(Status(name, task, "?", round(size / 1e6), "?", where))
     return found
 
 
@@ -330,11 +341,14 @@ def _installed_folder(entry: Entry) -> Path | None:
 
 
 def _verify_shipped(entry: Entry) -> int:
-    """Load the weights that ship: their checksum, their format and their shapes are checked by that."""
+    """Load the weights that ship, or hash them: checksums are looked at by either."""
     folder = _installed_folder(entry)
     if folder is None:
         raise ModelError(absent(entry.name, entry))
-    weights.recogniser(entry.place)
+    if entry.use == TRANSLATE:
+        formats.check_translator(folder, entry.name)
+    else:
+        weights.recogniser(entry.place)
     return sum(path.is_file() for path in folder.iterdir())
 
 

@@ -36,6 +36,20 @@ def _whisper(rank: int, name: str, repository: str, megabytes: int) -> Entry:
     return Entry(f"whisper-{name}", "recognition", WHISPER, "hub", repository, "MIT", megabytes, languages, rank)
 
 
+def _opus(pair: str, repository: str, megabytes: int) -> Entry:
+    return Entry(f"opus-mt-{pair}", "translation", TRANSLATE, "hub", repository, "CC-BY-4.0", megabytes, pair)
+
+
+# Conversions that others made of Helsinki-NLP's models. The first one's of en-es is known to lack its weights.
+_OPUS = (
+    ("en-de", "gaudi/opus-mt-en-de-ctranslate2", 152),
+    ("en-fr", "gaudi/opus-mt-en-fr-ctranslate2", 152),
+    ("en-es", "michaelfeil/ct2fast-opus-mt-en-es", 150),
+    ("de-en", "gaudi/opus-mt-de-en-ctranslate2", 152),
+    ("fr-en", "gaudi/opus-mt-fr-en-ctranslate2", 154),
+    ("es-en", "gaudi/opus-mt-es-en-ctranslate2", 142),
+)
+
 # Repositories: the table of faster-whisper 1.2.1 (`faster_whisper.utils`). Sizes: those of `model.bin` there.
 _ENTRIES = (
     Entry("avsr", "recognition", AVSR, "package", "avsr", "Apache-2.0", 10, "en"),
@@ -61,6 +75,19 @@ _ENTRIES = (
     *(
         Entry(f"mt-en-{one}", "translation", TRANSLATE, "package", "mt", "CC-BY-2.0-FR data", 10, f"en-{one}")
         for one in ("de", "fr", "es")
+    ),
+    *(_opus(*one) for one in _OPUS),
+    Entry("m2m100-418m", "translation", TRANSLATE, "hub", "michaelfeil/ct2fast-m2m100_418M", "MIT", 970, MANY),
+    Entry("m2m100-1.2b", "translation", TRANSLATE, "hub", "michaelfeil/ct2fast-m2m100_1.2B", "MIT", 2480, MANY),
+    Entry(
+        "nllb-200-distilled-600m",
+        "translation",
+        TRANSLATE,
+        "hub",
+        "entai2965/nllb-200-distilled-600M-ctranslate2",
+        "CC-BY-NC-4.0",
+        2460,
+        MANY,
     ),
     Entry(
         "silero-vad", "voice activity", "operators.audio:Vad", "wheel", "silero-vad:silero_vad/data", "MIT", 14, "any"

@@ -7,7 +7,8 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-from mmstream.registry.store import WHISPER_FILES, ModelError, missing_files, sha256_of
+from mmstream.registry.formats import Format
+from mmstream.registry.store import ModelError, sha256_of
 
 MEND = "python -m pip install 'mmstream[whisper]'"
 
@@ -16,7 +17,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("huggingface_hub") is not None
 
 
-def cached(repository: str) -> Path | None:
+def cached(repository: str, kind: Format) -> Path | None:
     """The folder of a model that the hub's cache on this machine holds whole; nothing is fetched."""
     if not is_installed():
         return None
@@ -24,10 +25,10 @@ def cached(repository: str) -> Path | None:
 
     found = try_to_load_from_cache(repository, "model.bin")
     folder = Path(found).parent if isinstance(found, str) else None
-    return folder if folder is not None and not missing_files(folder) else None
+    return folder if folder is not None and not kind.missing(folder) else None
 
 
-def fetch(repository: str, folder: Path) -> str:
+def fetch(repository: str, folder: Path, kind: Format) -> str:
     """Fetch a model into ``folder``, going on where an earlier attempt stopped; gives the revision.
 
     Every file is compared with the checksum under which the hub keeps it.
@@ -40,13 +41,13 @@ def fetch(repository: str, folder: Path) -> str:
     import huggingface_hub
 
     try:
-        huggingface_hub.snapshot_download(repository, local_dir=folder, allow_patterns=list(WHISPER_FILES))
+        huggingface_hub.snapshot_download(repository, local_dir=folder, allow_patterns=list(kind.files))
     except Exception as fault:
         # Its versions raise the exceptions of different HTTP libraries; all mean that nothing could be fetched.
         cause = fault.__cause__ or fault
         said = " ".join(str(cause).split()).partition(" For more information")[0] or type(cause).__name__
         raise ModelError(_failed(repository, said)) from fault
-    missing = missing_files(folder)
+    missing = kind.missing(folder)
     if missing:  # without a connection the client is content with whatever lies in the folder
         raise ModelError(_failed(repository, f"{', '.join(missing)} did not arrive"))
     revision = _compare(repository, folder)

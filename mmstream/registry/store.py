@@ -9,15 +9,11 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from mmstream.core import MmstreamError
 
 MANIFEST = "mmstream.json"
-WHISPER_FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
-# Without tokenizer.json faster-whisper would fetch one from the hub; without the others CTranslate2 loads nothing.
-WHISPER_NEEDS = ("config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 
 _HASHED_AT_LOAD = 4 << 20  # bytes: files up to this size are hashed whenever the model is loaded
 _BLOCK = 1 << 20  # bytes
@@ -67,11 +63,6 @@ def pulled() -> list[str]:
     if not models.is_dir():
         return []
     return sorted(path.name for path in models.iterdir() if (path / MANIFEST).is_file() and path.name[0] != ".")
-
-
-def missing_files(folder: Path) -> list[str]:
-    """What a folder lacks to be a Whisper model in CTranslate2's format."""
-    return [pattern for pattern in WHISPER_NEEDS if not any(path.is_file() for path in folder.glob(pattern))]
 
 
 def read_manifest(name: str) -> Manifest:
@@ -126,32 +117,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def copy_folder(source: Path, target: Path) -> None:
-    """Copy the files of a Whisper model in CTranslate2's format, and no others.
-
-    Raises:
-        ModelError: ``source`` is no such folder.
-    """
-    check_folder(source)
-    for path in sorted(source.iterdir()):
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in WHISPER_FILES):
-            shutil.copyfile(path, target / path.name)
-
-
-def check_folder(folder: Path) -> None:
-    """See that a folder holds a Whisper model in CTranslate2's format.
-
-    Raises:
-        ModelError: saying what is missing.
-    """
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ModelError(f"{folder}: {what}; a model is a folder with {', '.join(WHISPER_NEEDS)}")
-    missing = missing_files(folder)
-    if missing:
-        raise ModelError(f"{folder}: not a Whisper model in CTranslate2's format: {', '.join(missing)} missing")
 
 
 @contextlib.contextmanager

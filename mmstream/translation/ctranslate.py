@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 LONGEST = 250  # tokens of a source: longer ones are cut before they come here
 ALTERNATIVES = 4  # ways to go on behind a prefix that are looked at for one that begins a word
+MOST_TOKENS = 256  # of a target, beyond its prefix
 AT_ONCE = 32  # sentences in one call of the model
 
 
@@ -31,8 +33,17 @@ class Decoding:
 class CTranslate:
     """A loaded model. Beside the interface of an engine it takes a ``Decoding`` for texts that went wrong."""
 
-    def __init__(self, folder: Path, name: str, *, device: Device = "auto", threads: int = 1, beam: int = 2) -> None:
-        """``threads``: cores for one call.
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        family: Family | None = None,
+        device: Device = "auto",
+        threads: int = 1,
+        beam: int = 2,
+    ) -> None:
+        """``family``: where that is open already. ``threads``: cores for one call.
 
         Raises:
             TranslationError: it is no translator, or CTranslate2 cannot load it.
@@ -40,11 +51,11 @@ class CTranslate:
         import ctranslate2
 
         self.name = name
-        self.family: Family = opened(folder, name)
+        self.family: Family = opened(folder, name) if family is None else family
         self.decoding = Decoding(beam)
         try:
             self._model = ctranslate2.Translator(
-                str(folder), device=device, compute_type="default", inter_threads=1, intra_threads=threads
+                str(folder), device=device, compute_type="auto", inter_threads=1, intra_threads=threads
             )
         except (RuntimeError, ValueError) as fault:
             said = " ".join(str(fault).split())
@@ -78,48 +89,60 @@ class CTranslate:
     def _call(self, requests: Sequence[Request], source: str, decoding: Decoding, *, forced: bool) -> list[Translated]:
         for request in requests:
             self.check_pair(source, request.target)
-        sources = [self.family.source(one.text, source, one.target) for one in requests]
-        starts = [self.family.start(one.target) for one in requests]
-        prefixes = [self.family.prefix(one.prefix, one.target) for one in requests]
+        asked = [self._asked(request, source) for request in requests]
         search = (
             {"beam_size": 1, "num_hypotheses": ALTERNATIVES, "return_alternatives": True}
             if forced
             else {"beam_size": decoding.beam}
         )
-        longest = max(2 * len(one.tokens) + len(prefix) + 10 for one, prefix in zip(sources, prefixes, strict=True))
         results = self._model.translate_batch(
-            [list(one.tokens) for one in sources],
-            target_prefix=[[*start, *prefix] for start, prefix in zip(starts, prefixes, strict=True)],
-            max_batch_size=AT_ONCE, max_input_length=LONGEST + 6, max_decoding_length=min(256, longest),
+            [list(one.source.tokens) for one in asked],
+            target_prefix=[[*one.start, *(piece for pieces in one.prefix for piece in pieces)] for one in asked],
+            max_batch_size=AT_ONCE, max_input_length=LONGEST + 6, max_decoding_length=max(one.longest for one in asked),
             no_repeat_ngram_size=decoding.no_repeat, repetition_penalty=decoding.penalty,
             return_attention=True, return_scores=True, disable_unk=True, **search,
         )  # fmt: skip
-        return [
-            self._read(request, one, len(start), len(prefix), result)
-            for request, one, start, prefix, result in zip(requests, sources, starts, prefixes, results, strict=True)
-        ]
+        return [self._read(one, result) for one, result in zip(asked, results, strict=True)]
 
-    def _read(self, request: Request, source: Source, started: int, forced: int, result: Any) -> Translated:
+    def _asked(self, request: Request, source: str) -> _Asked:
+        return _Asked(
+            request,
+            self.family.source(request.text, source, request.target),
+            self.family.start(request.target),
+            self.family.prefix(request.prefix, request.target) if request.prefix else [],
+        )
+
+    def _read(self, asked: _Asked, result: Any) -> Translated:
         """A result as words, each with the source word that its pieces attend to most."""
-        spaced = primary(request.target) not in UNSPACED_LANGUAGES
-        best, skipped = _going_on(result.hypotheses, started + forced) if forced and spaced else (0, 0)
-        tokens: list[str] = result.hypotheses[best]
+        spaced = primary(asked.request.target) not in UNSPACED_LANGUAGES
+        begin = len(asked.start) + sum(map(len, asked.prefix))
+        best, skipped = _going_on(result.hypotheses, begin) if asked.prefix and spaced else (0, 0)
+        tokens: list[str] = result.hypotheses[best][: asked.longest]
         attention = result.attention[best]
-        words: list[str] = []
-        sources: list[int] = []
-        for first, past in _words(tokens, started, spaced=spaced):
-            if started + forced <= first < started + forced + skipped:
-                continue
+        words = list(asked.request.prefix)  # it stands as it was given, whatever its pieces look like put together
+        sources = _of_prefix(attention, asked) if words else []
+        for first, past in _words(tokens, begin + skipped, spaced=spaced):
             text = self.family.text(tokens[first:past])
             if text:
                 words.append(text)
-                sources.append(_attended(attention[first:past], source))
-        kept = len(request.prefix)
-        if forced:  # what was promised stands as it was given, whatever its pieces look like when put together
-            inside = sum(first < started + forced for first, _ in _words(tokens, started, spaced=spaced))
-            words[:inside] = request.prefix
-            sources[:inside] = [*sources[:inside], *[0] * kept][:kept]
+                sources.append(_attended(attention[first:past], asked.source))
         return Translated(tuple(words), float(result.scores[best]), tuple(sources))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request in the model's terms."""
+
+    request: Request
+    source: Source
+    start: list[str]
+    prefix: list[list[str]]
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that its translation may have: one that runs in circles is stopped there."""
+        given = len(self.start) + sum(map(len, self.prefix))
+        return given + min(MOST_TOKENS, 2 * len(self.source.tokens) + 10)
 
 
 def _going_on(hypotheses: Sequence[Sequence[str]], forced: int) -> tuple[int, int]:
@@ -137,6 +160,21 @@ def _words(tokens: Sequence[str], first: int, *, spaced: bool) -> list[tuple[int
     """Where each word begins and ends; without spaces, each token is one."""
     begins = [at for at in range(first, len(tokens)) if not spaced or at == first or tokens[at].startswith(WORD)]
     return list(zip(begins, [*begins[1:], len(tokens)], strict=True))
+
+
+def _of_prefix(attention: Sequence[Sequence[float]], asked: _Asked) -> list[int]:
+    """The source word for each word that was promised."""
+    count, at = len(asked.request.prefix), len(asked.start)
+    rows: list[Sequence[Sequence[float]]] = []
+    if len(asked.prefix) == count:
+        for pieces in asked.prefix:
+            rows.append(attention[at : at + len(pieces)])
+            at += len(pieces)
+    else:  # pieces of all together: each word has about as many
+        many = sum(map(len, asked.prefix))
+        edges = [at + number * many // count for number in range(count + 1)]
+        rows = [attention[first : max(past, first + 1)] for first, past in pairwise(edges)]
+    return [_attended(one, asked.source) for one in rows]
 
 
 def _attended(rows: Sequence[Sequence[float]], source: Source) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmstream.media import UNSPACED_LANGUAGES
+from mmstream.translation import words as trained_words
 from mmstream.translation.engine import TranslationError
-from mmstream.translation.languages import flores, primary
-from mmstream.translation.variants import PLACEHOLDERS
+from mmstream.translation.languages import flores, primary, read
+from mmstream.translation.variants import APOSTROPHES, PLACEHOLDERS
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 EMBEDDED, MARIAN, M2M100, NLLB = "embedded", "Opus-MT", "M2M-100", "NLLB"
 WORD = "▁"  # how a piece that begins a word begins
 END = "</s>"
-WORDS = "words.txt.gz"  # of the embedded model: those that it was trained on, in lower case
 NEEDS = {
     EMBEDDED: ("model.bin", "model.json", "pieces.model"),
     MARIAN: ("model.bin", "source.spm", "target.spm"),
@@ -55,8 +56,8 @@ class Family(Protocol):
     def start(self, target: str) -> list[str]:
         """The tokens that a target begins with."""
 
-    def prefix(self, words: Sequence[str], target: str) -> list[str]:
-        """The pieces of words that a target begins with."""
+    def prefix(self, words: Sequence[str], target: str) -> list[list[str]]:
+        """The pieces of each word that a target begins with; those of all together where it has no spaces."""
 
     def text(self, pieces: Sequence[str]) -> str:
         """Pieces of a target as text."""
@@ -86,10 +87,10 @@ class _SentencePieces:
     def start(self, target: str) -> list[str]:
         return []
 
-    def prefix(self, words: Sequence[str], target: str) -> list[str]:
-        if primary(target) in UNSPACED_LANGUAGES:
-            return list(self._target.encode("".join(words), out_type=str))
-        return [piece for pieces in self._target.encode(list(words), out_type=str) for piece in pieces]
+    def prefix(self, words: Sequence[str], target: str) -> list[list[str]]:
+        unspaced = primary(target) in UNSPACED_LANGUAGES
+        found: list[list[str]] = self._target.encode(["".join(words)] if unspaced else list(words), out_type=str)
+        return found
 
     def text(self, pieces: Sequence[str]) -> str:
         return str(self._target.decode_pieces(list(pieces))).strip()
@@ -116,12 +117,15 @@ class Embedded(_SentencePieces):
 
     placeholders = PLACEHOLDERS
 
-    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        _check_files(folder, description)
         super().__init__(folder / "pieces.model")
-        self._tokens: dict[str, str] = description["language_tokens"]
-        self._from = str(description["source"])
-        path = folder / WORDS
-        self._seen = frozenset(gzip.decompress(path.read_bytes()).decode().split()) if path.is_file() else None
+        try:
+            self._tokens = {str(target): str(token) for target, token in description["language_tokens"].items()}
+            self._from = str(description["source"])
+        except (KeyError, AttributeError) as fault:
+            raise TranslationError(f"{folder / 'model.json'}: does not say what it translates: {fault}") from fault
+        self._seen = _words_of(folder / trained_words.FILE)
 
     def pairs(self) -> Sequence[tuple[str, str]]:
         return [(self._from, target) for target in self._tokens]
@@ -133,7 +137,7 @@ class Embedded(_SentencePieces):
         return self._pieces(text, before=[self._tokens[primary(target)]])
 
     def seen(self, word: str) -> bool | None:
-        return None if self._seen is None else word.lower() in self._seen
+        return None if self._seen is None else word.lower().translate(APOSTROPHES) in self._seen
 
 
 class Marian(_SentencePieces):
@@ -142,8 +146,11 @@ class Marian(_SentencePieces):
     def __init__(self, folder: Path, vocabulary: Sequence[str], name: str) -> None:
         super().__init__(folder / "source.spm", folder / "target.spm")
         self._ends = () if _config(folder).get("add_source_eos") else (END,)
-        self._targets = [one[2:-2] for one in vocabulary if re.fullmatch(r">>\w+<<", one)]
-        self._pair = _pair_of(folder, name)
+        self._targets: dict[str, str] = {}  # the token that asks for a language
+        for token in vocabulary:
+            if re.fullmatch(r">>\w+<<", token) and (target := read(token[2:-2])):
+                self._targets.setdefault(target, token)
+        self._pair = _pair_of(folder, name, one_target=not self._targets)
 
     def pairs(self) -> Sequence[tuple[str, str]]:
         if self._targets:
@@ -154,7 +161,7 @@ class Marian(_SentencePieces):
         return any(primary(language) in pair for pair in self.pairs())
 
     def source(self, text: str, source: str, target: str) -> Source:
-        before = [f">>{primary(target)}<<"] if self._targets else []
+        before = [self._targets[primary(target)]] if self._targets else []
         return self._pieces(text, before=before, behind=self._ends)
 
 
@@ -166,13 +173,17 @@ class M2m100(_SentencePieces):
         self._languages = {one[2:-2] for one in vocabulary if re.fullmatch(r"__\w+__", one)}
 
     def knows(self, language: str) -> bool:
-        return primary(language) in self._languages
+        return self._named(language) in self._languages
 
     def source(self, text: str, source: str, target: str) -> Source:
-        return self._pieces(text, before=[f"__{primary(source)}__"])
+        return self._pieces(text, before=[f"__{self._named(source)}__"])
 
     def start(self, target: str) -> list[str]:
-        return [f"__{primary(target)}__"]
+        return [f"__{self._named(target)}__"]
+
+    def _named(self, language: str) -> str:
+        code = primary(language)
+        return "no" if code == "nb" else code
 
 
 class Nllb(_SentencePieces):
@@ -243,20 +254,57 @@ def vocabulary_of(folder: Path) -> list[str]:
         if path.is_file():
             return [str(one) for one in _parsed(path)]
         if (path := folder / f"{name}.txt").is_file():
-            return path.read_text("utf-8").split("\n")
+            return path.read_text("utf-8", errors="replace").split("\n")
     raise TranslationError(f"{folder}: not a CTranslate2 model: shared_vocabulary.json missing")
 
 
-def _pair_of(folder: Path, name: str) -> tuple[str, str]:
-    """The languages of an Opus-MT model: its tokenizer's, else those in its name."""
+def _pair_of(folder: Path, name: str, *, one_target: bool) -> tuple[str, str]:
+    """The languages of an Opus-MT model: its tokenizer's, else those in its name or its folder's.
+
+    Raises:
+        TranslationError: none of them says.
+    """
     path = folder / "tokenizer_config.json"
     told = _json(path) if path.is_file() else {}
-    if isinstance(told.get("source_lang"), str) and isinstance(told.get("target_lang"), str):
-        return told["source_lang"], told["target_lang"]
-    named = re.search(r"(?:^|-)([a-z]{2,3})-([a-zA-Z]{2,}|[a-z]{2,3})(?:-|$)", name.removeprefix("opus-mt"))
-    if named is None:
-        raise TranslationError(f"{folder}: an Opus-MT model's folder is named after its languages: opus-mt-en-de")
-    return named[1], named[2]
+    source, target = read(str(told.get("source_lang", ""))), read(str(told.get("target_lang", "")))
+    if source and (target or not one_target):
+        return source, target or ""
+    for text in (name, folder.name):
+        parts = text.replace("_", "-").split("-")
+        for before, behind in reversed(list(pairwise(parts))):
+            source, target = read(before), read(behind)
+            if source and (target or (behind.isupper() and not one_target)):
+                return source, target or ""
+    raise TranslationError(f"{folder}: an Opus-MT model is named after its languages: opus-mt-en-de")
+
+
+def _check_files(folder: Path, description: Mapping[str, Any]) -> None:
+    """Compare the files of an exported model with the checksums in its description.
+
+    Raises:
+        TranslationError: naming the first that is missing or wrong.
+    """
+    files = description.get("files")
+    if not isinstance(files, dict):
+        raise TranslationError(f"{folder / 'model.json'}: names no files; write it again with mmstream export")
+    for name, wanted in files.items():
+        path = folder / Path(name).name
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as fault:
+            raise TranslationError(f"{path}: cannot be read: {fault.strerror}") from fault
+        if found != wanted:
+            raise TranslationError(f"{path} has the wrong checksum (sha256 {found[:12]}... instead of {wanted:.12}...)")
+
+
+def _words_of(path: Path) -> frozenset[str] | None:
+    """The words that the model was trained on; None where nobody wrote them down."""
+    if not path.is_file():
+        return None
+    try:
+        return trained_words.read(path)
+    except (OSError, EOFError, ValueError) as fault:
+        raise TranslationError(f"{path}: cannot be read: {fault}") from fault
 
 
 def _config(folder: Path) -> dict[str, Any]:

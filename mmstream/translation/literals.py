@@ -8,91 +8,133 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mmstream.translation.families import Family
+from mmstream.translation.variants import core as core_of
 
 ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]*://|www\.)\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|[@#]\w+|[\w-]+(?:\.[a-z]{2,})+/\S*", re.IGNORECASE
 )
 DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|de|fr|es|uk|eu|info|ai|dev|app|co)", re.IGNORECASE)
+# ``20th``, ``1980s``, ``24-hour``: of these the number stays, and the rest is translated
+COUNTED = re.compile(r"(\d+(?:[.,]\d+)*)(?:st|nd|rd|th|s|['’]s|(?:-[a-z]{2,})+)", re.IGNORECASE)  # noqa: RUF001
+CAMEL = re.compile(r"[a-z][A-Z]")  # iPhone, McDonald
+ENDINGS = ("s", "es", "d", "ed", "ing", "ly", "er", "ers", "ness", "less", "able")
 LONGEST = 60  # characters: no word is so long
-UNITS = "%‰°€$£¥§"  # they stay with their number
-
-
-def literal_of(word: str, family: Family) -> str | None:
-    """The part of a word that is to stay as it is; None where there is none."""
-    core = _core(word)
-    if not core:
-        return word if any(unicodedata.category(one) == "So" for one in word) else None
-    found = ADDRESS.search(word)
-    if found is not None:
-        return found[0].rstrip(".,;:!?)»\"'")
-    if any(one.isdigit() for one in core) or len(core) > LONGEST or DOMAIN.fullmatch(core):
-        return core
-    if any(unicodedata.category(one) == "So" for one in core) or family.is_strange(core):
-        return core
-    inner = core[1:]
-    if any(one.isupper() for one in inner) and any(one.islower() for one in core):
-        return core  # iPhone, McDonald
-    if core[0].isupper() and len(core) > 1 and family.seen(_stem(core)) is False:
-        return core
-    return None
+AROUND = "\"'“”‘’«»()[]{}.,;:!?…"  # noqa: RUF001
+MARKS = tuple(".,;:!?»”’\"'")  # noqa: RUF001 - they end no address
+STUCK = "%‰°€$£¥§"  # they stay with their number
+JOINED = "\u200d\ufe0e\ufe0f\u20e3"  # what makes one sign of several
 
 
 def literals_in(words: Sequence[str], family: Family) -> dict[int, str]:
     """The literals of a sentence, by number of the word."""
+    shouted = all(word.isupper() for word in words if word.upper() != word.lower())
     found = {}
     for number, word in enumerate(words):
         literal = literal_of(word, family)
+        if literal is None and not shouted and _is_name(word, family, first=number == 0):
+            literal = _core(word)
         if literal is not None:
             found[number] = literal
     return found
 
 
+def literal_of(word: str, family: Family) -> str | None:
+    """The part of a word that is to stay as it is, whatever stands around it; None where there is none."""
+    address = ADDRESS.search(word)
+    if address is not None:
+        return _unwrapped(address[0])
+    core = _core(word)
+    signs = _signs(core)
+    if signs:
+        rest = core.replace(signs[0], "")
+        plain = len(signs) == 1 and any(one.isalpha() for one in rest) and literal_of(rest, family) is None
+        return signs[0] if plain else core
+    if not core:
+        return None
+    if any(one.isdigit() for one in core):
+        counted = COUNTED.fullmatch(core)
+        return core if counted is None else counted[1]
+    if len(core) > LONGEST or DOMAIN.fullmatch(core) or CAMEL.search(core) or family.is_strange(core):
+        return core
+    return None
+
+
 def missing(literals: Sequence[str], text: str) -> list[str]:
-    """Those of ``literals`` that ``text`` does not hold, as often as they are there."""
-    return [
-        literal
-        for literal, count in Counter(literals).items()
-        for _ in range(max(0, count - len(_standing(literal).findall(text))))
-    ]
+    """Those of ``literals`` that ``text`` holds less often. None of them counts as a part of another."""
+    lacking: list[str] = []
+    for literal, count in sorted(Counter(literals).items(), key=lambda one: -len(one[0])):
+        text, found = _standing(literal).subn("\n", text)
+        lacking += [literal] * (count - found)
+    return lacking
 
 
 def replaced(words: Sequence[str], swaps: Sequence[tuple[str, str]]) -> list[str]:
     """``words`` with each old text, once and in order, as the new one; what is not there is passed over."""
     out = list(words)
     for old, new in swaps:
-        at = next((number for number, word in enumerate(out) if _standing(old).search(word)), None)
+        pattern = _standing(old)
+        at = next((number for number, word in enumerate(out) if pattern.search(word)), None)
         if at is not None:
-            out[at] = new.join(_standing(old).split(out[at], maxsplit=1))
+            out[at] = new.join(pattern.split(out[at], maxsplit=1))
     return out
 
 
+def _is_name(word: str, family: Family, *, first: bool) -> bool:
+    """Whether a word is written as a name and was never seen in training. ``first``: any word is, there."""
+    core = _core(word)
+    stem = re.split(r"['’]s?$", core)[0].lower()  # noqa: RUF001 - Tom's
+    if len(core) < 2 or not core[0].isupper() or family.seen(stem) is not False or family.seen(core.lower()):
+        return False
+    if "-" in stem and all(family.seen(part) for part in stem.split("-")):
+        return False
+    return not (first and any(stem.endswith(end) and _has_stem(stem.removesuffix(end), family) for end in ENDINGS))
+
+
+def _has_stem(stem: str, family: Family) -> bool:
+    return len(stem) > 2 and any(family.seen(one) for one in (stem, f"{stem}e", stem[:-1]))
+
+
 def _standing(literal: str) -> re.Pattern[str]:
-    """Finds a literal that is not a part of a longer word or number."""
-    before = r"(?<![\w])" if literal[0].isalnum() else ""
-    behind = r"(?![\w])" if literal[-1].isalnum() else ""
-    digits = r"(?<!\d[.,:])" if literal[0].isdigit() else ""
-    more = r"(?![.,:]\d)" if literal[-1].isdigit() else ""
-    return re.compile(before + digits + re.escape(literal) + behind + more)
+    """Finds a literal that is not a part of a longer word or number. Letters may follow a number: ``1980er``."""
+    before = r"(?<!\w)" if literal[0].isalnum() else ""
+    before += r"(?<!\d[.,:])" if literal[0].isdigit() else ""
+    behind = (r"(?!\d)" if literal.isdigit() else r"(?!\w)") if literal[-1].isalnum() else ""
+    behind += r"(?![.,:]\d)" if literal[-1].isdigit() else ""
+    return re.compile(before + re.escape(literal) + behind)
 
 
 def _core(word: str) -> str:
-    """``word`` without the punctuation around it."""
-    start, end = 0, len(word)
-    while start < end and _is_around(word[start]):
-        start += 1
-    while end > start and _is_around(word[end - 1]):
-        end -= 1
-    return word[start:end]
+    """``word`` without the punctuation around it, but with what belongs to its number: ``(-5%).`` -> ``-5%``."""
+    inner = word.strip(AROUND)
+    if any(one.isdigit() for one in inner):
+        start = next(at for at, one in enumerate(inner) if one.isalnum() or one in STUCK or _is_signed(inner, at))
+        end = next(at for at in range(len(inner), 0, -1) if inner[at - 1].isalnum() or inner[at - 1] in STUCK + JOINED)
+        return inner[start:end] if not _signs(inner) else inner
+    return inner if _signs(inner) else core_of(inner)
 
 
-def _stem(core: str) -> str:
-    """A name without what is stuck to it: ``Tom's`` -> ``Tom``."""
-    return re.split(r"['’]s?$", core)[0]  # noqa: RUF001
+def _is_signed(word: str, at: int) -> bool:
+    return word[at] in "-+−" and word[at + 1 : at + 2].isdigit()  # noqa: RUF001
 
 
-def _is_around(character: str) -> bool:
-    return (
-        unicodedata.category(character)[0] in "PS"
-        and character not in UNITS
-        and unicodedata.category(character) != "So"
-    )
+def _signs(word: str) -> list[str]:
+    """Runs of emoji and the like."""
+    runs: list[str] = []
+    inside = False
+    for one in word:
+        is_sign = (unicodedata.category(one) == "So" and one not in STUCK) or "\U0001f000" <= one <= "\U0001faff"
+        if inside and (is_sign or one in JOINED or "\U000e0020" <= one <= "\U000e007f"):
+            runs[-1] += one
+        elif is_sign:
+            runs.append(one)
+            inside = True
+        else:
+            inside = False
+    return runs
+
+
+def _unwrapped(address: str) -> str:
+    """An address without the punctuation of its sentence; brackets of its own stay."""
+    while address.endswith(MARKS) or (address.endswith(")") and address.count(")") > address.count("(")):
+        address = address[:-1]
+    return address

@@ -30,16 +30,16 @@ def protected(source: str, target: str, most: int = 2) -> tuple[str, str] | None
     Such words are names and numbers: with a digit or a capital, and once on either side.
     """
     ours, theirs = source.split(), target.split()
-    cores = [_core(word) for word in ours]
-    others = [_core(word) for word in theirs]
+    cores = [core(word) for word in ours]
+    others = [core(word) for word in theirs]
     found = 0
-    for at, core in enumerate(cores):
-        if found == most or not _survives(core) or cores.count(core) != 1 or others.count(core) != 1:
+    for at, name in enumerate(cores):
+        if found == most or not _survives(name) or cores.count(name) != 1 or others.count(name) != 1:
             continue
-        there = others.index(core)
+        there = others.index(name)
         placeholder = PLACEHOLDERS[found]
-        ours[at] = ours[at].replace(core, placeholder)
-        theirs[there] = theirs[there].replace(core, placeholder)
+        ours[at] = ours[at].replace(name, placeholder)
+        theirs[there] = theirs[there].replace(name, placeholder)
         found += 1
     return (" ".join(ours), " ".join(theirs)) if found else None
 
@@ -48,7 +48,7 @@ def _survives(core: str) -> bool:
     return len(core) > 1 and (core[0].isupper() or any(one.isdigit() for one in core)) and core not in PLACEHOLDERS
 
 
-def _core(word: str) -> str:
+def core(word: str) -> str:
     """``word`` without punctuation around it."""
     start, end = 0, len(word)
     while start < end and _is_punctuation(word[start]):

@@ -98,6 +98,21 @@ def open_corpus(train: Mapping[str, Sequence[Pair]], vocabulary: int, folder: Pa
     return _unpacked(tuple(train), made, model)
 
 
+def sources_of(run: Path) -> set[str]:
+    """The sources that a run was trained on, as they are written.
+
+    Raises:
+        MmstreamError: its corpus is not there, or damaged.
+    """
+    try:
+        stored = np.load(run / TOKENS)
+        rows = Sentences(stored["source.written.tokens"], stored["source.written.starts"])
+        processor = pieces.opened((run / MODEL).read_bytes())
+    except (OSError, KeyError, ValueError) as fault:
+        raise MmstreamError(f"{run / TOKENS}: cannot be read: {fault}; mmstream train makes it again") from fault
+    return set(processor.decode([rows[row].tolist() for row in range(len(rows))]))
+
+
 def _texts(train: Mapping[str, Sequence[Pair]]) -> Iterator[str]:
     """What the vocabulary is made of: every source once as written, some as spoken; every target."""
     seen: set[str] = set()

@@ -19,8 +19,9 @@ from mmstream.training.card import Source
 from mmstream.training.export import CARD, METRICS, last_metrics
 from mmstream.training.translation import ctranslate, pieces
 from mmstream.training.translation.card import model_card
-from mmstream.training.translation.corpus import MODEL
+from mmstream.training.translation.corpus import MODEL, sources_of
 from mmstream.training.translation.decode import greedy
+from mmstream.translation import words
 
 DESCRIPTION = "model.json"
 FORMAT = 1
@@ -72,6 +73,7 @@ def export(
             made = Path(partial)
             ctranslate.write(net, vocabulary, made, precision)
             (made / MODEL).write_bytes(model)
+            (made / words.FILE).write_bytes(words.packed(words.words_in(sources_of(run))))
             files = {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(made.iterdir())}
             size = sum(one.stat().st_size for one in made.iterdir())
             for name in files:

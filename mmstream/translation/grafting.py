@@ -1,0 +1,67 @@
+"""Putting a literal into a translation that lacks it, where the translation of its source word stands or would."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mmstream.translation.checks import lost
+from mmstream.translation.engine import Translated
+from mmstream.translation.literals import missing
+from mmstream.translation.punctuation import CLOSING, SENTENCE_ENDS
+from mmstream.translation.variants import core
+
+ALIKE = 0.6  # of difflib, 0..1: from here on a word is taken for a literal that was spelt otherwise
+MARKS = "".join(SENTENCE_ENDS) + CLOSING
+
+
+def grafted(found: Translated, literals: Mapping[int, str], kept: int, *, alike: bool = False) -> Translated:
+    """The translation with the ``literals`` that it lacks, by number of the source word, behind its ``kept`` words.
+
+    A word that attends to a literal's source word and looks like it gives way to it, or a number or name that the
+    source does not know; else the literal goes behind what comes before it in the source. With ``alike`` only the
+    first is done.
+    """
+    words, sources = list(found.words), list(found.sources or [0] * len(found.words))
+    for number, literal in lost(literals, words).items():
+        rated = [
+            (_likeness(words[at], literal, invented=not alike and sources[at] == number), sources[at] == number, at)
+            for at in range(kept, len(words))
+            if abs(sources[at] - number) <= 1 and not _holds(words[at], literals)
+        ]
+        likeness, _, at = max(rated, default=(0.0, False, 0))
+        if likeness >= ALIKE:
+            words[at] = words[at].replace(core(words[at]) or words[at], literal, 1)
+        elif not alike:
+            _insert(words, sources, number, literal, kept)
+    return replace(found, words=tuple(words), sources=tuple(sources))
+
+
+def _holds(word: str, literals: Mapping[int, str]) -> bool:
+    return any(not missing([literal], word) for literal in literals.values())
+
+
+def _likeness(word: str, literal: str, *, invented: bool) -> float:
+    """0..1. Two spellings of one number are the same; so are, where it is ``invented``, two numbers or two names."""
+    plain = core(word)
+    digits = [one for one in literal if one.isdigit()]
+    theirs = [one for one in plain if one.isdigit()]
+    if digits:
+        return 1.0 if theirs == digits else ALIKE if invented and theirs else 0.0
+    if invented and not theirs and plain[:1].isupper() and literal[0].isupper():
+        return ALIKE
+    return difflib.SequenceMatcher(None, plain.lower(), literal.lower(), autojunk=False).ratio()
+
+
+def _insert(words: list[str], sources: list[int], number: int, literal: str, kept: int) -> None:
+    """Put a literal behind the word whose source is the nearest before its own."""
+    before = [(sources[at], at) for at in range(len(words)) if sources[at] <= number]
+    place = max(kept, max(before)[1] + 1 if before else 0)
+    if place == len(words) > kept and literal[-1].isalnum():  # the mark that ends the sentence stays at its end
+        bare = words[-1].rstrip(MARKS)
+        if bare:
+            literal += words[-1][len(bare) :]
+            words[-1] = bare
+    words.insert(place, literal)
+    sources.insert(place, number)
