@@ -103,14 +103,14 @@ def test_each_word_is_noted_when_it_came_and_how_much_had_been_heard(engine: Sho
 def test_policies_are_compared_over_a_manifest(engine: Shouting, clips: list[Entry], tmp_path: Path) -> None:
     entry = {"media": str(clips[0].media), "text": WEATHER, "translations": {"de": shouted(WEATHER), "fr": "Il"}}
     path = manifest(tmp_path / "dev.jsonl", entry)
-    done = evaluate(path, "--policy", "sentence", "--policy", "alignatt=1")
+    done = evaluate(path, "--policy", "sentence", "--policy", "local_agreement=1")
     assert done.code == 0, done
     figures = done.last_json
     assert [figures[name] for name in ("model", "source", "target", "recogniser", "clips")] == [
         "shout", "en", "de", "sphinx", 1,
     ]  # fmt: skip
     assert figures["seconds"] == pytest.approx(clips[0].duration, abs=0.06)
-    late, early = figures["policies"]["sentence"], figures["policies"]["alignatt=1"]
+    late, early = figures["policies"]["sentence"], figures["policies"]["local_agreement=1"]
     for one in (late, early):
         assert list(one) == CLIP
         assert one["bleu"]["score"] == one["chrf"]["score"] == 100
@@ -120,7 +120,7 @@ def test_policies_are_compared_over_a_manifest(engine: Shouting, clips: list[Ent
     assert late["laal_s"] == pytest.approx(clips[0].duration, abs=0.1)  # it says nothing before the sentence is over
     assert early["laal_s"] < late["laal_s"]
     names = [row.split()[0] for row in done.out.splitlines()[:-1]]
-    assert names[-2:] == ["sentence", "alignatt=1"]
+    assert names[-2:] == ["sentence", "local_agreement=1"]
 
 
 def test_a_tsv_is_spoken_and_the_limit_holds(engine: Shouting, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmstream.atomic import AtomicFile
 from mmstream.commands.options import Allow, Json, Pipeline, Sets, print_json
@@ -209,8 +209,8 @@ def _show(figures: Mapping[str, Any]) -> None:
         for name, value in figures.items():
             table.add_row(name, _shown(value))
     else:
-        names = ("policy", "BLEU", "chrF", "LAAL s", "by the clock", "behind s p50", "p90", "revised", "changed")
-        table = Table(*names, box=None)
+        names = ("BLEU", "chrF", "LAAL s", "by the clock", "behind s p50", "p90", "revised", "changed")
+        table = Table(Column("policy", no_wrap=True), *names, box=None, padding=(0, 1, 0, 0))
         for name, one in policies.items():
             behind = one["behind_s"] or {}
             lags = [one["laal_s"], one["laal_ca_s"], behind.get("p50"), behind.get("p90")]
