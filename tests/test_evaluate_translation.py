@@ -256,7 +256,7 @@ def weights() -> Path:
 
 def test_a_pair_that_the_shipped_model_does_not_have(weights: Path, tsv: Path) -> None:
     done = call("evaluate-translation", tsv, "--source", "en", "--target", "ja", "--model", "mt-en-de")
-    done.the_line("mmstream: model 'mt-en-de' does not translate en into ja; it translates en into de")
+    done.the_line("mmstream: model 'mt-en-de' does not translate English (en) into Japanese (ja)")
 
 
 @pytest.mark.parametrize("target", FLOORS)
