@@ -62,7 +62,7 @@ def test_a_translator_of_many_languages_is_told_which(monkeypatch):
         (["--translate", "klingon"], "there is no language 'klingon'"),
         (["--translate", "german"], "write de"),
         (["--translate", ","], "names no language"),
-        (["--translate", "yo"], "translates en into yo"),
+        (["--translate", "yo"], "translates English (en) into Yoruba (yo)"),
         (["--translator", "nobody-at-all"], "there is no translator 'nobody-at-all'"),
         (["--translate", "de", "--translator", "./nowhere"], "nowhere"),
     ],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,8 @@ from mmstream.translation.languages import listed, name, primary
 Device = Literal["auto", "cpu", "cuda"]
 
 LONGEST = 250  # tokens of a source: longer ones are cut before they come here
-ALTERNATIVES = 4  # ways to go on behind a prefix that are looked at for one that begins a word
+# ways to go on behind a prefix, looked at for one that begins a word; CTranslate2 lets none of them end there
+OTHERS = {"beam_size": 1, "num_hypotheses": 4, "return_alternatives": True}
 MOST_TOKENS = 256  # of a target, beyond its prefix
 AT_ONCE = 32  # sentences in one call of the model
 
@@ -78,31 +80,38 @@ class CTranslate:
 
     def translate(self, requests: Sequence[Request], source: str, decoding: Decoding | None = None) -> list[Translated]:
         """As an engine does. Longer texts than LONGEST tokens lose their end."""
-        found: dict[int, Translated] = {}
-        for forced in (False, True):  # a beam does not go with a search behind a prefix
-            rows = [row for row, one in enumerate(requests) if bool(one.prefix) is forced]
-            if rows:
-                made = self._call([requests[row] for row in rows], source, decoding or self.decoding, forced=forced)
-                found.update(zip(rows, made, strict=True))
-        return [found[row] for row in range(len(requests))]
-
-    def _call(self, requests: Sequence[Request], source: str, decoding: Decoding, *, forced: bool) -> list[Translated]:
-        for request in requests:
-            self.check_pair(source, request.target)
+        for target in {request.target for request in requests}:
+            self.check_pair(source, target)
         asked = [self._asked(request, source) for request in requests]
-        search = (
-            {"beam_size": 1, "num_hypotheses": ALTERNATIVES, "return_alternatives": True}
-            if forced
-            else {"beam_size": decoding.beam}
-        )
-        results = self._model.translate_batch(
-            [list(one.source.tokens) for one in asked],
-            target_prefix=[[*one.start, *(piece for pieces in one.prefix for piece in pieces)] for one in asked],
-            max_batch_size=AT_ONCE, max_input_length=LONGEST + 6, max_decoding_length=max(one.longest for one in asked),
-            no_repeat_ngram_size=decoding.no_repeat, repetition_penalty=decoding.penalty,
-            return_attention=True, return_scores=True, disable_unk=True, **search,
-        )  # fmt: skip
-        return [self._read(one, result) for one, result in zip(asked, results, strict=True)]
+        how = decoding or self.decoding
+        found = [best for best, *_ in self._search(asked, how, {"beam_size": how.beam})]
+        grown = [
+            row for row, one in enumerate(asked) if len(one.given) < found[row].following(one) < len(found[row].tokens)
+        ]
+        alternatives = self._search([asked[row] for row in grown], how, OTHERS)
+        for row, others in zip(grown, alternatives, strict=True):
+            found[row] = next((one for one in others if not one.grows(asked[row])), found[row])
+        return [self._read(one, hypothesis) for one, hypothesis in zip(asked, found, strict=True)]
+
+    def _search(
+        self, asked: Sequence[_Asked], decoding: Decoding, search: Mapping[str, Any]
+    ) -> list[list[_Hypothesis]]:
+        """Hypotheses for each, the best first. What may be longer goes by itself: no answer depends on another."""
+        calls: dict[int, list[int]] = {}
+        for row, one in enumerate(asked):
+            calls.setdefault(one.longest, []).append(row)
+        found: list[list[_Hypothesis]] = [[] for _ in asked]
+        for longest, rows in calls.items():
+            results = self._model.translate_batch(
+                [list(asked[row].source.tokens) for row in rows],
+                target_prefix=[asked[row].given for row in rows],
+                max_batch_size=AT_ONCE, max_input_length=LONGEST + 6, max_decoding_length=longest,
+                no_repeat_ngram_size=decoding.no_repeat, repetition_penalty=decoding.penalty,
+                return_attention=True, return_scores=True, disable_unk=True, **search,
+            )  # fmt: skip
+            for row, result in zip(rows, results, strict=True):
+                found[row] = list(map(_Hypothesis, result.hypotheses, result.attention, result.scores))
+        return found
 
     def _asked(self, request: Request, source: str) -> _Asked:
         return _Asked(
@@ -112,21 +121,16 @@ class CTranslate:
             self.family.prefix(request.prefix, request.target) if request.prefix else [],
         )
 
-    def _read(self, asked: _Asked, result: Any) -> Translated:
-        """A result as words, each with the source word that its pieces attend to most."""
-        spaced = primary(asked.request.target) not in UNSPACED_LANGUAGES
-        begin = len(asked.start) + sum(map(len, asked.prefix))
-        best, skipped = _going_on(result.hypotheses, begin) if asked.prefix and spaced else (0, 0)
-        tokens: list[str] = result.hypotheses[best][: asked.longest]
-        attention = result.attention[best]
+    def _read(self, asked: _Asked, found: _Hypothesis) -> Translated:
+        """A hypothesis as words, each with the source word that its pieces attend to most."""
         words = list(asked.request.prefix)  # it stands as it was given, whatever its pieces look like put together
-        sources = _of_prefix(attention, asked) if words else []
-        for first, past in _words(tokens, begin + skipped, spaced=spaced):
-            text = self.family.text(tokens[first:past])
+        sources = _of_prefix(found.attention, asked) if words else []
+        for first, past in _words(found.tokens, found.following(asked), spaced=asked.spaced):
+            text = self.family.text(found.tokens[first:past])
             if text:
                 words.append(text)
-                sources.append(_attended(attention[first:past], asked.source))
-        return Translated(tuple(words), float(result.scores[best]), tuple(sources))
+                sources.append(_attended(found.attention[first:past], asked.source))
+        return Translated(tuple(words), found.score, tuple(sources))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,27 +143,45 @@ class _Asked:
     prefix: list[list[str]]
 
     @property
+    def given(self) -> list[str]:
+        """The tokens that its translation begins with."""
+        return [*self.start, *(piece for pieces in self.prefix for piece in pieces)]
+
+    @property
+    def spaced(self) -> bool:
+        """Whether its translation has spaces between words."""
+        return primary(self.request.target) not in UNSPACED_LANGUAGES
+
+    @property
     def longest(self) -> int:
-        """The most tokens that its translation may have: one that runs in circles is stopped there."""
-        given = len(self.start) + sum(map(len, self.prefix))
-        return given + min(MOST_TOKENS, 2 * len(self.source.tokens) + 10)
+        """The most tokens that its translation may have, a power of two: one that runs in circles is stopped there."""
+        return int(2 ** math.ceil(math.log2(len(self.given) + min(MOST_TOKENS, 2 * len(self.source.tokens) + 10))))
 
 
-def _going_on(hypotheses: Sequence[Sequence[str]], forced: int) -> tuple[int, int]:
-    """The best hypothesis that begins a new word behind ``forced`` tokens, or ends there. Where none does: the first,
-    and how many of its tokens to leave out so that no promised word grows.
-    """
-    for number, tokens in enumerate(hypotheses):
-        if len(tokens) <= forced or tokens[forced].startswith(WORD):
-            return number, 0
-    rest = hypotheses[0][forced:]
-    return 0, next((at for at, token in enumerate(rest) if token.startswith(WORD)), len(rest))
+@dataclass(frozen=True, slots=True)
+class _Hypothesis:
+    """A translation in the model's terms."""
+
+    tokens: list[str]
+    attention: list[list[float]]  # of each token, to those of the source
+    score: float
+
+    def grows(self, asked: _Asked) -> bool:
+        """Whether it would make a promised word longer, and says more behind it."""
+        return len(asked.given) < self.following(asked) < len(self.tokens)
+
+    def following(self, asked: _Asked) -> int:
+        """Where the first word begins that is not of the prefix: pieces before it would make a promised word longer."""
+        begin = len(asked.given)
+        if not asked.prefix or not asked.spaced:
+            return begin
+        return next((at for at in range(begin, len(self.tokens)) if self.tokens[at].startswith(WORD)), len(self.tokens))
 
 
 def _words(tokens: Sequence[str], first: int, *, spaced: bool) -> list[tuple[int, int]]:
     """Where each word begins and ends; without spaces, each token is one."""
     begins = [at for at in range(first, len(tokens)) if not spaced or at == first or tokens[at].startswith(WORD)]
-    return list(zip(begins, [*begins[1:], len(tokens)], strict=True))
+    return list(pairwise([*begins, len(tokens)]))
 
 
 def _of_prefix(attention: Sequence[Sequence[float]], asked: _Asked) -> list[int]:

@@ -60,7 +60,7 @@ class Family(Protocol):
         """The pieces of each word that a target begins with; those of all together where it has no spaces."""
 
     def text(self, pieces: Sequence[str]) -> str:
-        """Pieces of a target as text."""
+        """Pieces of a word of a target as text."""
 
     def count(self, words: Sequence[str]) -> int:
         """How many pieces words of a source have."""
@@ -76,6 +76,7 @@ class _SentencePieces:
     """What all of them share: pieces of words by SentencePiece."""
 
     placeholders: tuple[str, ...] = ()
+    _special: frozenset[str] = frozenset()  # tokens that are no text
 
     def __init__(self, source: Path, target: Path | None = None) -> None:
         self._source = _opened(source)
@@ -93,7 +94,8 @@ class _SentencePieces:
         return found
 
     def text(self, pieces: Sequence[str]) -> str:
-        return str(self._target.decode_pieces(list(pieces))).strip()
+        told = [piece for piece in pieces if piece not in self._special]
+        return "".join(str(self._target.decode_pieces(told)).replace(WORD, " ").split())
 
     def count(self, words: Sequence[str]) -> int:
         return sum(len(pieces) for pieces in self._source.encode(list(words)))
@@ -150,6 +152,7 @@ class Marian(_SentencePieces):
         for token in vocabulary:
             if re.fullmatch(r">>\w+<<", token) and (target := read(token[2:-2])):
                 self._targets.setdefault(target, token)
+        self._special = frozenset(self._targets.values())
         self._pair = _pair_of(folder, name, one_target=not self._targets)
 
     def pairs(self) -> Sequence[tuple[str, str]]:
@@ -170,7 +173,8 @@ class M2m100(_SentencePieces):
 
     def __init__(self, folder: Path, vocabulary: Sequence[str]) -> None:
         super().__init__(folder / "sentencepiece.bpe.model")
-        self._languages = {one[2:-2] for one in vocabulary if re.fullmatch(r"__\w+__", one)}
+        self._special = frozenset(one for one in vocabulary if re.fullmatch(r"__\w+__", one))
+        self._languages = {one[2:-2] for one in self._special}
 
     def knows(self, language: str) -> bool:
         return self._named(language) in self._languages
@@ -191,10 +195,10 @@ class Nllb(_SentencePieces):
 
     def __init__(self, folder: Path, vocabulary: Sequence[str]) -> None:
         super().__init__(folder / "sentencepiece.bpe.model")
-        self._languages = {one for one in vocabulary if re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", one)}
+        self._special = frozenset(one for one in vocabulary if re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", one))
 
     def knows(self, language: str) -> bool:
-        return flores(language) in self._languages
+        return flores(language) in self._special
 
     def source(self, text: str, source: str, target: str) -> Source:
         return self._pieces(text, before=[flores(source) or ""])

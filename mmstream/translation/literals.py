@@ -18,6 +18,7 @@ DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io|de|fr|es|uk
 COUNTED = re.compile(r"(\d+(?:[.,]\d+)*)(?:st|nd|rd|th|s|['’]s|(?:-[a-z]{2,})+)", re.IGNORECASE)  # noqa: RUF001
 CAMEL = re.compile(r"[a-z][A-Z]")  # iPhone, McDonald
 ENDINGS = ("s", "es", "d", "ed", "ing", "ly", "er", "ers", "ness", "less", "able")
+ORDINARY = ("ly", "ism", "ist", "tion", "sion", "ness", "ment", "ity", "less", "able")  # of no name
 LONGEST = 60  # characters: no word is so long
 AROUND = "\"'“”‘’«»()[]{}.,;:!?…"  # noqa: RUF001
 MARKS = tuple(".,;:!?»”’\"'")  # noqa: RUF001 - they end no address
@@ -31,8 +32,8 @@ def literals_in(words: Sequence[str], family: Family) -> dict[int, str]:
     found = {}
     for number, word in enumerate(words):
         literal = literal_of(word, family)
-        if literal is None and not shouted and _is_name(word, family, first=number == 0):
-            literal = _core(word)
+        if literal is None and not shouted:
+            literal = _name_in(word, family, first=number == 0)
         if literal is not None:
             found[number] = literal
     return found
@@ -79,15 +80,19 @@ def replaced(words: Sequence[str], swaps: Sequence[tuple[str, str]]) -> list[str
     return out
 
 
-def _is_name(word: str, family: Family, *, first: bool) -> bool:
-    """Whether a word is written as a name and was never seen in training. ``first``: any word is, there."""
-    core = _core(word)
-    stem = re.split(r"['’]s?$", core)[0].lower()  # noqa: RUF001 - Tom's
-    if len(core) < 2 or not core[0].isupper() or family.seen(stem) is not False or family.seen(core.lower()):
-        return False
-    if "-" in stem and all(family.seen(part) for part in stem.split("-")):
-        return False
-    return not (first and any(stem.endswith(end) and _has_stem(stem.removesuffix(end), family) for end in ENDINGS))
+def _name_in(word: str, family: Family, *, first: bool) -> str | None:
+    """What is written as a name and was never seen in training. ``first``: every word is written so there."""
+    name = re.split(r"['’]s?$", _core(word))[0]  # noqa: RUF001 - Tom's
+    plain = name.lower()
+    if len(name) < 2 or not name[0].isupper() or family.seen(plain) is not False or family.seen(_core(word).lower()):
+        return None
+    if "-" in plain and all(family.seen(part) for part in plain.split("-")):
+        return None
+    if first and (len(plain) < 3 or plain.endswith(ORDINARY)):
+        return None
+    if first and any(plain.endswith(end) and _has_stem(plain.removesuffix(end), family) for end in ENDINGS):
+        return None
+    return name
 
 
 def _has_stem(stem: str, family: Family) -> bool:
