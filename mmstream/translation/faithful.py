@@ -72,7 +72,7 @@ class Faithful:
         made = self.model.translate([draft.part for draft in asked], source) if asked else []
         for draft, one in zip(asked, made, strict=True):
             draft.found = one
-        for mend in (_spell, self._protect, self._carefully, _graft, self._in_stretches):
+        for mend in (_spell, self._protect, self._carefully, self._graft, self._in_stretches):
             wrong = [draft for draft in asked if not self._is_good(draft)]
             if not wrong:
                 break
@@ -118,6 +118,12 @@ class Faithful:
     def _rank(self, draft: Draft, found: Translated) -> tuple[bool, int]:
         return self._is_sound(draft.part, found), -len(lost(draft.literals, found.words))
 
+    def _graft(self, drafts: Sequence[Draft], _: str) -> None:
+        """Literals that are still missing go where they would stand; a translation that says nothing needs more."""
+        for draft in drafts:
+            if self._is_sound(draft.part, draft.found):
+                draft.found = grafted(draft.found, draft.literals, len(draft.part.prefix))
+
     def _in_stretches(self, drafts: Sequence[Draft], source: str) -> None:
         """What stands between literals by itself, with these put back; a stretch that goes wrong again as it is."""
         stretches = [(draft, stretch) for draft in drafts for stretch in draft.cut()]
@@ -144,9 +150,3 @@ def _spell(drafts: Sequence[Draft], _: str) -> None:
     """Literals that the translation spells otherwise take their own spelling."""
     for draft in drafts:
         draft.found = grafted(draft.found, draft.literals, len(draft.part.prefix), alike=True)
-
-
-def _graft(drafts: Sequence[Draft], _: str) -> None:
-    """Literals that are still missing go where they would stand."""
-    for draft in drafts:
-        draft.found = grafted(draft.found, draft.literals, len(draft.part.prefix))
