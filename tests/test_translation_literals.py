@@ -126,6 +126,9 @@ def test_what_runs_in_circles(text, allowed, says_it_again):
         ("in Gdinia, ja", (0, 1, 2), {1: "Gdynia"}, "in Gdynia, ja"),
         ("es kostet 7 Euro", (0, 1, 2, 3), {2: "3"}, "es kostet 3 Euro"),
         ("in Berlin ja", (0, 1, 2), {1: "Gdynia"}, "in Gdynia ja"),
+        ("Comencemos a las dos y media, Tom", (0, 1, 2, 2, 2, 2, 3), {2: "2:30"}, "Comencemos a las 2:30, Tom"),
+        ("Tom war drei Jahre alt", (0, 1, 2, 2, 3), {2: "3"}, "Tom war 3 Jahre alt"),
+        ("wir gehen drei Tage drei", (0, 1, 3, 4, 2), {2: "3"}, "wir gehen drei Tage 3"),
         ("es kostet viel", (0, 1, 3), {2: "3"}, "es kostet 3 viel"),
         ("es kostet viel.", (0, 1, 1), {2: "3"}, "es kostet viel 3."),
         ("es kostet 3 Euro", (0, 1, 2, 3), {2: "3", 3: "4"}, "es kostet 3 Euro 4"),
@@ -142,6 +145,9 @@ def test_nothing_that_was_promised_is_touched():
     given_words = Translated(("es", "kostet", "3,50", "ja"), 0.0, (0, 1, 2, 3))
     assert grafted(given_words, {2: "3.50"}, 4).words == ("es", "kostet", "3,50", "ja", "3.50")
     assert grafted(given_words, {2: "3.50"}, 4, alike=True) == given_words
+    spelt_out = Translated(("es", "kostet", "drei", "ja"), 0.0, (0, 1, 2, 3))
+    assert grafted(spelt_out, {2: "3"}, 3, alike=True) == spelt_out
+    assert grafted(spelt_out, {2: "3"}, 2, alike=True).words == ("es", "kostet", "3", "ja")
 
 
 # Long sentences.
