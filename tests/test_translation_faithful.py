@@ -192,7 +192,8 @@ def test_literals_survive_promises_stand_and_nothing_is_empty(bad, data):
     assert not missing(literals, " ".join(found.words))
     if any(one.isalnum() for one in "".join(words)):
         assert any(one.isalnum() for one in "".join(found.words))
-    assert not repeats(found.words, allowed=[*words, *prefix])
+    if len({*words, *prefix}) == len([*words, *prefix]):  # what comes again in a source may do so
+        assert not repeats(found.words)
 
 
 @pytest.mark.parametrize(
