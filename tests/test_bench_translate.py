@@ -20,7 +20,9 @@ def test_one_round_in_a_table_and_a_line():
 
 
 def test_a_pair_that_there_is_not_is_one_line():
-    call("bench", "translate", "--targets", "ja").the_line("no model on this machine translates en into ja")
+    call("bench", "translate", "--targets", "ja").the_line(
+        "no model on this machine translates English (en) into Japanese (ja)"
+    )
 
 
 def test_sentences_have_the_words_that_they_are_said_to_have():

@@ -167,8 +167,11 @@ def test_a_file_with_a_translator_of_its_own_gets_a_file_for_each_of_its_languag
         (["--translate", "de,xx"], "--translate de,xx: there is no language 'xx'"),
         (["--translate", ","], "--translate ,: ',' names no language; write for example de,fr"),
         (["--translate", "de,en"], "'sphinx' recognises English (en) and writes it as it is; leave that language out"),
-        (["--translate", "ja"], "no model on this machine translates en into ja"),
-        (["--translate", "ja", "--translator", "mt-en-de"], "'mt-en-de' does not translate en into ja; it translates"),
+        (["--translate", "ja"], "no model on this machine translates English (en) into Japanese (ja)"),
+        (
+            ["--translate", "ja", "--translator", "mt-en-de"],
+            "'mt-en-de' does not translate English (en) into Japanese (ja); it translates",
+        ),
         (["--translate", "de", "--translator", "mt-en-d"], "no translator 'mt-en-d'; did you mean 'mt-en-de'?"),
         (["--translate", "de", "--translator", "sphinx"], "model 'sphinx' is for recognition, not for translation"),
         (["--translate", "de", "--translator", "./nowhere"], "nowhere: does not exist; a translator is a folder with"),
