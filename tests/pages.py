@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.command_line import BANK, COMMAND, STATES, WEATHER, say
@@ -183,3 +184,19 @@ class Visit:
     def _note(self, frame: str | bytes) -> None:
         if isinstance(frame, str):
             self.sent.append(json.loads(frame))
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Makes visits; at the end nothing may have gone wrong on any of them."""
+    visits = []
+
+    def make(**wishes):
+        visits.append(Visit(browser, server.url, **wishes))
+        visits[-1].open()
+        return visits[-1]
+
+    yield make
+    for one in visits:
+        one.close()
+    assert [fault for one in visits for fault in one.faults] == []

@@ -18,10 +18,12 @@ from mmstream.core import Packet
 from mmstream.evaluation.wer import error_rates
 from mmstream.media import Caption, Gap, Word
 from mmstream.server.formats import Transcript, subtitles
-from tests.pages import SESSIONS, TIMEOUT_S, Server, Visit, browser_that_plays, spoken_sample
+from tests.pages import SESSIONS, TIMEOUT_S, Server, Visit, browser_that_plays, spoken_sample, visit
 
 WER_AT_MOST = 0.34  # of six words two: single letters are hard to tell apart
 NARROW_PX, WIDE_PX = 360, 1920
+
+__all__ = ["visit"]
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.alone]
 
@@ -42,22 +44,6 @@ def server(spoken, browser):
     server = Server(spoken.model)
     yield server
     server.close()
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Makes visits; at the end nothing may have gone wrong on any of them."""
-    visits = []
-
-    def make(**wishes):
-        visits.append(Visit(browser, server.url, **wishes))
-        visits[-1].open()
-        return visits[-1]
-
-    yield make
-    for one in visits:
-        one.close()
-    assert [fault for one in visits for fault in one.faults] == []
 
 
 @pytest.fixture(scope="module")

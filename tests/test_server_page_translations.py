@@ -11,9 +11,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.command_line import BANK, WEATHER, say
-from tests.pages import Spoken, Visit, browser_that_plays
+from tests.pages import Spoken, Visit, browser_that_plays, visit
 from tests.serving import served
 from tests.test_server_live import UNHURRIED
+
+__all__ = ["visit"]
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.alone, pytest.mark.usefixtures("place")]
 
@@ -38,22 +40,6 @@ def browser(spoken):
 def server(browser):
     with served("sphinx", translate=TARGETS, limits=UNHURRIED) as server:
         yield server
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Makes visits; at the end nothing may have gone wrong on any of them."""
-    visits = []
-
-    def make(**wishes):
-        visits.append(Visit(browser, server.url, **wishes))
-        visits[-1].open()
-        return visits[-1]
-
-    yield make
-    for one in visits:
-        one.close()
-    assert [fault for one in visits for fault in one.faults] == []
 
 
 @pytest.fixture(scope="module")
