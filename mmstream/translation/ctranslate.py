@@ -80,14 +80,12 @@ class CTranslate:
 
     def translate(self, requests: Sequence[Request], source: str, decoding: Decoding | None = None) -> list[Translated]:
         """As an engine does. Longer texts than LONGEST tokens lose their end."""
-        for target in {request.target for request in requests}:
+        for target in dict.fromkeys(request.target for request in requests):
             self.check_pair(source, target)
         asked = [self._asked(request, source) for request in requests]
         how = decoding or self.decoding
         found = [best for best, *_ in self._search(asked, how, {"beam_size": how.beam})]
-        grown = [
-            row for row, one in enumerate(asked) if len(one.given) < found[row].following(one) < len(found[row].tokens)
-        ]
+        grown = [row for row, one in enumerate(asked) if found[row].grows(one)]
         alternatives = self._search([asked[row] for row in grown], how, OTHERS)
         for row, others in zip(grown, alternatives, strict=True):
             found[row] = next((one for one in others if not one.grows(asked[row])), found[row])
