@@ -13,6 +13,7 @@ from mmstream.translation.drafts import Draft, Task
 from mmstream.translation.engine import Request, Translated
 from mmstream.translation.grafting import grafted
 from mmstream.translation.literals import literals_in, replaced
+from mmstream.translation.ordinals import with_ordinals
 from mmstream.translation.variants import core
 
 MANY_WORDS = 5  # from which on it is worth asking what language a sentence is in
@@ -77,7 +78,7 @@ class Faithful:
             if not wrong:
                 break
             mend(wrong, source)
-        return [draft.found for draft in drafts]
+        return [_finished(draft) for draft in drafts]
 
     def _is_good(self, draft: Draft) -> bool:
         return not draft.lost and self._is_sound(draft.part, draft.found)
@@ -150,3 +151,8 @@ def _spell(drafts: Sequence[Draft], _: str) -> None:
     """Literals that the translation spells otherwise take their own spelling."""
     for draft in drafts:
         draft.found = grafted(draft.found, draft.literals, len(draft.part.prefix), alike=True)
+
+
+def _finished(draft: Draft) -> Translated:
+    part = draft.part
+    return with_ordinals(draft.found, part.text.split(), part.target, len(part.prefix))
