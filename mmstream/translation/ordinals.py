@@ -1,4 +1,4 @@
-"""How a language writes an ordinal: ``3rd`` is ``3.`` in German, ``3e`` in French. Pieces of a net make ``3rten`` of it."""
+"""How a language writes an ordinal: ``3rd`` is ``3.`` in German, ``3e`` in French; a net makes ``3rten`` of it."""
 
 from __future__ import annotations
 
