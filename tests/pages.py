@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.command_line import BANK, COMMAND, STATES, WEATHER, say
@@ -200,3 +201,14 @@ def visit(browser, server):
     for one in visits:
         one.close()
     assert [fault for one in visits for fault in one.faults] == []
+
+
+def serious(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe finds serious, with the elements, once colours have stopped fading into one another."""
+    page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))")
+    found = Axe().run(page).response["violations"]
+    return [
+        (one["id"], [node["html"] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]

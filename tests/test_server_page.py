@@ -10,7 +10,6 @@ import re
 
 import pysubs2
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from websockets.sync.client import connect
 
@@ -18,7 +17,7 @@ from mmstream.core import Packet
 from mmstream.evaluation.wer import error_rates
 from mmstream.media import Caption, Gap, Word
 from mmstream.server.formats import Transcript, subtitles
-from tests.pages import SESSIONS, TIMEOUT_S, Server, Visit, browser_that_plays, spoken_sample, visit
+from tests.pages import SESSIONS, TIMEOUT_S, Server, Visit, browser_that_plays, serious, spoken_sample, visit
 
 WER_AT_MOST = 0.34  # of six words two: single letters are hard to tell apart
 NARROW_PX, WIDE_PX = 360, 1920
@@ -192,16 +191,11 @@ def test_axe_finds_nothing_serious(heard, view):
         page.keyboard.press("l")
         expect(page.locator("#leave")).to_be_visible()
         expect(page.locator("#listen")).to_be_hidden()
-    found = Axe().run(page).response["violations"]
-    serious = [
-        (one["id"], [node["html"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
+    found = serious(page)
     if view == "projector":
         page.keyboard.press("Escape")
         expect(page.locator("#listen")).to_be_visible()
-    assert serious == []
+    assert found == []
 
 
 @pytest.mark.parametrize("width", [NARROW_PX, WIDE_PX])
@@ -324,5 +318,4 @@ def test_the_routes_are_described_on_a_page(browser, server, width):
             f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = Axe().run(page).response["violations"]
-        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        assert serious(page) == []

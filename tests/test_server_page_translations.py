@@ -7,11 +7,10 @@ import json
 
 import pysubs2
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.command_line import BANK, WEATHER, say
-from tests.pages import Spoken, Visit, browser_that_plays, visit
+from tests.pages import Spoken, Visit, browser_that_plays, serious, visit
 from tests.serving import served
 from tests.test_server_live import UNHURRIED
 
@@ -80,15 +79,6 @@ def shouted(text, target):
 def beside(page, target):
     shown = page.locator(f"#sections .line.final .translation[lang={target}]").all_inner_texts()
     return [" ".join(text.split()) for text in shown]
-
-
-def serious(page):
-    found = Axe().run(page).response["violations"]
-    return [
-        (one["id"], [node["html"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 def saved(page, kind, folder):
