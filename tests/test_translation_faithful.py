@@ -167,7 +167,7 @@ def test_a_text_in_another_language_is_warned_of_once(story, caplog):
     engine = Faithful(story)
     text = "wir haben gestern einen sehr langen Weg gemacht"
     with caplog.at_level(logging.WARNING):
-        for one in ("the house is very old and we are here", text, text):
+        for one in ("the house is very old and we are here", "was there gar nichts", text, text):
             engine.translate([Request(one, "fr")], "en")
     assert [record.getMessage() for record in caplog.records] == [
         "'wir haben gestern einen sehr langen Weg gemacht' is hardly in the language that mt translates from"

@@ -16,7 +16,7 @@ from mmstream.translation.literals import literals_in, replaced
 from mmstream.translation.ordinals import with_ordinals
 from mmstream.translation.variants import core
 
-MANY_WORDS = 5  # from which on it is worth asking what language a sentence is in
+MANY_WORDS = 8  # from which on it is worth asking what language a sentence is in
 CAREFUL = Decoding(beam=4, no_repeat=3, penalty=1.2)  # for what went wrong
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class Faithful:
             return
         plain = [one for one in map(core, words) if one and not one[0].isupper()]
         seen = [self.model.family.seen(word) for word in plain]
-        if len(seen) >= MANY_WORDS - 1 and sum(one is False for one in seen) > len(seen) / 2:
+        if len(seen) >= MANY_WORDS - 2 and sum(one is False for one in seen) > len(seen) * 2 / 3:
             self._told = True
             log.warning("%r is hardly in the language that %s translates from", " ".join(words)[:60], self.model.name)
 
